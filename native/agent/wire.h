@@ -1,0 +1,36 @@
+/* The agent protocol, version 1: docs/agent-protocol.md. Mirrored by src/agent/wire.ts. */
+#ifndef DOPPEL_WIRE_H
+#define DOPPEL_WIRE_H
+
+#define WIRE_PROTOCOL 1
+#define WIRE_HEADER_BYTES 8
+#define WIRE_MAX_PAYLOAD_BYTES (8u << 20)
+#define WIRE_MAX_FRAMES_A_MESSAGE 1024
+#define CLUSTER_BYTES 65536u
+#define FRAME_HASH_BYTES 16
+#define RAW_FRAME_BYTES 65550u
+
+enum wire_type {
+	WIRE_HELLO = 0x01,
+	WIRE_FACTS = 0x02,
+	WIRE_PLAN = 0x03,
+	WIRE_PONG = 0x04,
+	WIRE_DISK_BEGIN = 0x10,
+	WIRE_CLUSTERS = 0x11,
+	WIRE_ZEROS = 0x12,
+	WIRE_READ_ERROR = 0x13,
+	WIRE_DISK_END = 0x14,
+	WIRE_FROZEN = 0x15,
+	WIRE_THAWED = 0x16,
+	WIRE_STATS = 0x17,
+	WIRE_CAPTURE_END = 0x18,
+	WIRE_WARNING = 0x1e,
+	WIRE_ERROR = 0x1f,
+	WIRE_FACTS_REQUEST = 0x81,
+	WIRE_PLAN_REQUEST = 0x82,
+	WIRE_CAPTURE_REQUEST = 0x83,
+	WIRE_PING = 0x84,
+	WIRE_STOP = 0x85,
+};
+
+#endif

@@ -1,0 +1,55 @@
+import { execa } from "execa";
+import { DoppelError } from "./errors.ts";
+
+export interface RunOptions {
+  /** Milliseconds after which the program is killed; default one minute. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  input?: string | Uint8Array;
+  env?: Record<string, string>;
+  cwd?: string;
+  /** Return the result instead of throwing when the program exits with another code than 0. */
+  allowFailure?: boolean;
+}
+
+export interface RunResult {
+  stdout: string;
+  stderr: string;
+  /** The exit code; -1 when a signal ended the program. */
+  exitCode: number;
+}
+
+/**
+ * Runs a program with an argument array, never through a shell: the one place where child processes start.
+ *
+ * Throws `program-missing` when it is not installed, `program-timeout` past the limit, and `program-failed`
+ * with the last lines of its standard error when it exits with another code than 0.
+ */
+export async function runProgram(file: string, args: string[], options: RunOptions = {}): Promise<RunResult> {
+  options.signal?.throwIfAborted();
+  const result = await execa(file, args, {
+    reject: false,
+    timeout: options.timeoutMs ?? 60_000,
+    stdin: options.input === undefined ? "ignore" : "pipe",
+    ...(options.input === undefined ? {} : { input: options.input }),
+    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+    ...(options.env === undefined ? {} : { env: options.env }),
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  options.signal?.throwIfAborted();
+  if (result.code === "ENOENT" && options.cwd === undefined) {
+    throw new DoppelError("program-missing", `${file} is not installed`, {
+      hint: "run 'doppel doctor' to see the package that has it",
+    });
+  }
+  if (result.timedOut) {
+    throw new DoppelError("program-timeout", `${file} ${args[0] ?? ""} did not finish in ${(options.timeoutMs ?? 60_000) / 1000} s`);
+  }
+  if (result.failed && options.allowFailure !== true) {
+    const lastLines = result.stderr.trim().split("\n").slice(-4).join("; ");
+    throw new DoppelError("program-failed", `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`, {
+      details: { file, exitCode: result.exitCode ?? -1 },
+    });
+  }
+  return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? -1 };
+}
