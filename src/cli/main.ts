@@ -1,0 +1,38 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { EXIT } from "../errors.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { reportError } from "./report-error.ts";
+
+const program = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+
+/** Runs the command line and returns the exit code; errors are printed here, once. */
+export async function main(argv: string[]): Promise<number> {
+  const command = buildProgram();
+  try {
+    await command.parseAsync(argv);
+    return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    const verbose = command.opts().verbose === true;
+    return reportError(error, { verbose, interrupted: interruptSignal().aborted });
+  }
+}
+
+function buildProgram(): Command {
+  const version = (JSON.parse(program) as { version: string }).version;
+  const command = new Command("doppel")
+    .description("Turns a running physical machine into an image, and images into running machines.")
+    .version(version)
+    .option("--verbose", "on an error, print the chain of its causes")
+    .configureHelp({ showGlobalOptions: true });
+  for (const subcommand of [] as Command[]) command.addCommand(subcommand);
+  return exitOverrideAll(command);
+}
+
+/** Commander would end the process by itself; an exception lets `main` map the exit code in one place. */
+function exitOverrideAll(command: Command): Command {
+  command.exitOverride();
+  for (const subcommand of command.commands) exitOverrideAll(subcommand);
+  return command;
+}

@@ -1,0 +1,32 @@
+import { abortReason, DoppelError, EXIT, type ExitCode } from "../errors.ts";
+
+/** Prints an error on stderr, one line and its hint, and returns the exit code. */
+export function reportError(thrown: unknown, options: { verbose: boolean; interrupted: boolean }): ExitCode {
+  const error = abortReason(thrown);
+  process.stderr.write(`${describeError(error, options.verbose)}\n`);
+  if (options.interrupted) return EXIT.interrupted;
+  return error instanceof DoppelError ? error.exitCode : EXIT.failed;
+}
+
+/** The error as text: `doppel: what failed (code)`, then what to do, then, when verbose, the chain of causes. */
+export function describeError(error: unknown, verbose: boolean): string {
+  const lines: string[] = [];
+  if (error instanceof DoppelError) {
+    lines.push(`doppel: ${oneLine(error.message)} [${error.code}]${error.hint ? ` - ${error.hint}` : ""}`);
+  } else {
+    lines.push(`doppel: ${oneLine(error instanceof Error ? error.message : String(error))} [unexpected]`);
+  }
+  if (verbose) {
+    let cause = error instanceof Error ? error.cause : undefined;
+    while (cause instanceof Error) {
+      lines.push(`  because: ${oneLine(cause.message)}`);
+      cause = cause.cause;
+    }
+    if (error instanceof Error && !(error instanceof DoppelError) && error.stack) lines.push(error.stack);
+  }
+  return lines.join("\n");
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, "; ");
+}
