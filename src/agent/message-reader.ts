@@ -1,0 +1,34 @@
+import { type AgentMessage, decodeHeader, decodePayload, HEADER_BYTES, type MessageHeader } from "./wire.ts";
+
+/**
+ * Cuts a byte stream into messages. Each payload is copied once, into a buffer of its own that is never reused.
+ *
+ * Ends with the stream; a message that the end cut short is dropped, since whoever waits for a message (such as
+ * CAPTURE_END) learns from its absence. Throws `agent-protocol` for bytes that are not the protocol.
+ */
+export async function* readMessages(chunks: AsyncIterable<Buffer>): AsyncGenerator<AgentMessage, void> {
+  const headerBytes = Buffer.alloc(HEADER_BYTES);
+  let header: MessageHeader | undefined;
+  let target = headerBytes;
+  let filled = 0;
+  for await (const chunk of chunks) {
+    let at = 0;
+    // The second condition: a header that announces an empty payload is complete without another byte.
+    while (at < chunk.length || (header !== undefined && filled === target.length)) {
+      const copied = chunk.copy(target, filled, at);
+      at += copied;
+      filled += copied;
+      if (filled < target.length) continue;
+      filled = 0;
+      if (header === undefined) {
+        header = decodeHeader(headerBytes);
+        target = Buffer.allocUnsafeSlow(header.payloadBytes);
+      } else {
+        const message = decodePayload(header.type, target);
+        header = undefined;
+        target = headerBytes;
+        yield message;
+      }
+    }
+  }
+}
