@@ -2,6 +2,7 @@
 #ifndef DOPPEL_MAP_H
 #define DOPPEL_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,8 +44,10 @@ struct disk_map;
 
 /* Reads partition tables and superblocks of a disk (or partition, or plain file system) through `source`.
  * Never fails because of what is on the disk: what is not understood becomes a region taken whole.
+ * `metadata_refreshed`: what is mounted has been frozen (and perhaps thawed again) just now, so a journal that is
+ * marked as in use holds nothing newer than what is in place.
  * Returns 0, or a negative errno when the source itself cannot be read. */
-int disk_map_open(struct source *source, uint32_t logical_sector_bytes, struct disk_map **out);
+int disk_map_open(struct source *source, uint32_t logical_sector_bytes, bool metadata_refreshed, struct disk_map **out);
 void disk_map_close(struct disk_map *map);
 
 /* "gpt", "mbr" or "none". */
@@ -61,5 +64,8 @@ int disk_map_walk(struct disk_map *map, struct window window, struct sink *sink)
 
 /* The same for one region, by index. */
 int disk_map_walk_region(struct disk_map *map, size_t region, struct window window, struct sink *sink);
+
+/* `doppel-agent map …`: prints the regions and used extents of a disk or file. `argv[0]` is "map". */
+int map_command(int argc, char **argv);
 
 #endif

@@ -1,0 +1,119 @@
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+static int read_fd(int fd, void *buffer, uint64_t offset, size_t length)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t got = pread(fd, (char *)buffer + done, length - done, (off_t)(offset + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			return -EIO;
+		done += (size_t)got;
+	}
+	return 0;
+}
+
+int device_read(const struct device *device, void *buffer, uint64_t offset, size_t length)
+{
+	int result = read_fd(device->direct_fd, buffer, offset, length);
+
+	/* A misaligned buffer or tail is EINVAL with O_DIRECT and nothing else. */
+	if (result == -EINVAL && device->direct_fd != device->buffered_fd)
+		result = read_fd(device->buffered_fd, buffer, offset, length);
+	return result;
+}
+
+static int source_read(struct source *source, uint64_t offset, void *buffer, size_t length)
+{
+	const struct device *device = (const struct device *)(const void *)source;
+
+	if (offset > source->size_bytes || length > source->size_bytes - offset)
+		return -ERANGE;
+	/* Metadata is read in small pieces: through the page cache, which the kernel keeps coherent with the
+	 * writes of a mounted file system's own metadata. */
+	return read_fd(device->buffered_fd, buffer, offset, length);
+}
+
+static int measure(struct device *device, const struct stat *status)
+{
+	int sector = 0;
+
+	device->sector_bytes = 512;
+	if (S_ISREG(status->st_mode)) {
+		device->size_bytes = (uint64_t)status->st_size;
+		return 0;
+	}
+	if (!S_ISBLK(status->st_mode))
+		return -ENOTBLK;
+	device->is_block = true;
+	device->major = major(status->st_rdev);
+	device->minor = minor(status->st_rdev);
+	if (ioctl(device->buffered_fd, BLKGETSIZE64, &device->size_bytes) < 0)
+		return -errno;
+	if (ioctl(device->buffered_fd, BLKSSZGET, &sector) == 0 && sector >= 512 && sector <= 65536)
+		device->sector_bytes = (uint32_t)sector;
+	return 0;
+}
+
+int device_open(struct device *device, const char *path)
+{
+	struct stat status;
+	int result;
+
+	*device = (struct device){.direct_fd = -1, .buffered_fd = -1};
+	if (snprintf(device->path, sizeof(device->path), "%s", path) >= (int)sizeof(device->path))
+		return -ENAMETOOLONG;
+	device->buffered_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (device->buffered_fd < 0)
+		return -errno;
+	if (fstat(device->buffered_fd, &status) < 0) {
+		result = -errno;
+		goto fail;
+	}
+	result = measure(device, &status);
+	if (result < 0)
+		goto fail;
+	device->direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	if (device->direct_fd < 0)
+		device->direct_fd = device->buffered_fd;
+	device->source = (struct source){.read = source_read, .size_bytes = device->size_bytes};
+	return 0;
+fail:
+	device_close(device);
+	return result;
+}
+
+void device_close(struct device *device)
+{
+	if (device->direct_fd >= 0 && device->direct_fd != device->buffered_fd)
+		close(device->direct_fd);
+	if (device->buffered_fd >= 0)
+		close(device->buffered_fd);
+	device->direct_fd = device->buffered_fd = -1;
+}
+
+bool device_vanished(const struct device *device)
+{
+	uint64_t size = 0;
+	struct stat status;
+
+	if (!device->is_block)
+		return fstat(device->buffered_fd, &status) < 0 || (uint64_t)status.st_size < device->size_bytes;
+	if (ioctl(device->buffered_fd, BLKGETSIZE64, &size) < 0 || size < device->size_bytes)
+		return true;
+	return access(device->path, F_OK) < 0;
+}
