@@ -43,13 +43,20 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     });
   }
   if (result.timedOut) {
-    throw new DoppelError("program-timeout", `${file} ${args[0] ?? ""} did not finish in ${(options.timeoutMs ?? 60_000) / 1000} s`);
+    throw new DoppelError(
+      "program-timeout",
+      `${file} ${args[0] ?? ""} did not finish in ${(options.timeoutMs ?? 60_000) / 1000} s`,
+    );
   }
   if (result.failed && options.allowFailure !== true) {
     const lastLines = result.stderr.trim().split("\n").slice(-4).join("; ");
-    throw new DoppelError("program-failed", `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`, {
-      details: { file, exitCode: result.exitCode ?? -1 },
-    });
+    throw new DoppelError(
+      "program-failed",
+      `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`,
+      {
+        details: { file, exitCode: result.exitCode ?? -1 },
+      },
+    );
   }
   return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? -1 };
 }
