@@ -18,11 +18,14 @@ const OPEN_PACKS = 16;
 export class DiskReader implements AsyncDisposable {
   readonly map: DiskMap;
   readonly #openBlob: (digest: string) => Promise<OpenBlob>;
+  readonly #mapBlob: AsyncDisposable | undefined;
   readonly #open = new Map<number, { blob: OpenBlob; index: PackIndex }>();
 
-  constructor(map: DiskMap, openBlob: (digest: string) => Promise<OpenBlob>) {
+  /** Takes over `mapBlob`, what `map` reads from, and closes it in the end. */
+  constructor(map: DiskMap, openBlob: (digest: string) => Promise<OpenBlob>, mapBlob?: AsyncDisposable) {
     this.map = map;
     this.#openBlob = openBlob;
+    this.#mapBlob = mapBlob;
   }
 
   get diskBytes(): number {
@@ -59,6 +62,7 @@ export class DiskReader implements AsyncDisposable {
     const open = [...this.#open.values()];
     this.#open.clear();
     await Promise.all(open.map(({ blob }) => blob[Symbol.asyncDispose]()));
+    await this.#mapBlob?.[Symbol.asyncDispose]();
   }
 
   async #closeOldest(): Promise<void> {

@@ -1,0 +1,141 @@
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { wrapError } from "../errors.ts";
+import { migrate } from "./schema.ts";
+
+/** One line of `doppel images ls`. Sizes in bytes. */
+export interface ImageSummary {
+  digest: string;
+  created: string;
+  host: string;
+  os: string;
+  grade: string;
+  disks: number;
+  diskBytes: number;
+  dataBytes: number;
+  /** Bytes of all blobs of the image. */
+  storedBytes: number;
+  readErrors: number;
+  parent: string | null;
+}
+
+export interface TaggedImage extends ImageSummary {
+  name: string;
+  tag: string;
+}
+
+const COLUMNS = `digest, created, host, os, grade, disks, disk_bytes AS diskBytes, data_bytes AS dataBytes,
+  stored_bytes AS storedBytes, read_errors AS readErrors, parent`;
+
+/** The SQLite catalog: names, tags, summaries, leases. Every image is also in the OCI layout's index. */
+export class Catalog {
+  readonly database: Database.Database;
+
+  private constructor(database: Database.Database) {
+    this.database = database;
+  }
+
+  /** Opens or makes HOME/catalog.db; `catalog-unreadable` when it is not a catalog. */
+  static open(home: string): Catalog {
+    const path = join(home, "catalog.db");
+    try {
+      const database = new Database(path, { timeout: 30_000 });
+      database.pragma("journal_mode = WAL");
+      database.pragma("synchronous = FULL");
+      database.pragma("foreign_keys = ON");
+      migrate(database);
+      return new Catalog(database);
+    } catch (error) {
+      const hint = `move ${path} away: it is made again from the images`;
+      throw wrapError(error, "catalog-unreadable", `the catalog ${path} cannot be opened`, hint);
+    }
+  }
+
+  close(): void {
+    this.database.close();
+  }
+
+  /** Records an image and, with `name` and `tag`, moves the tag to it. */
+  add(image: ImageSummary & { manifestBytes: number }, name?: string, tag?: string): void {
+    this.database
+      .prepare(
+        `INSERT OR IGNORE INTO images
+           (digest, created, host, os, grade, disks, disk_bytes, data_bytes, stored_bytes, read_errors, parent, manifest_bytes)
+         VALUES (@digest, @created, @host, @os, @grade, @disks, @diskBytes, @dataBytes, @storedBytes, @readErrors, @parent,
+                 @manifestBytes)`,
+      )
+      .run(image);
+    if (name === undefined || tag === undefined) return;
+    this.database
+      .prepare("INSERT OR REPLACE INTO tags (name, tag, digest, updated) VALUES (?, ?, ?, ?)")
+      .run(name, tag, image.digest, new Date().toISOString());
+  }
+
+  digestOf(name: string, tag: string): string | undefined {
+    const row = this.database
+      .prepare<[string, string], { digest: string }>("SELECT digest FROM tags WHERE name = ? AND tag = ?")
+      .get(name, tag);
+    return row?.digest;
+  }
+
+  has(digest: string): boolean {
+    return this.database.prepare("SELECT 1 FROM images WHERE digest = ?").get(digest) !== undefined;
+  }
+
+  isEmpty(): boolean {
+    return this.database.prepare("SELECT 1 FROM images LIMIT 1").get() === undefined;
+  }
+
+  /** Bytes of the manifest of every image, by digest. */
+  manifestSizes(): Map<string, number> {
+    const rows = this.database
+      .prepare<[], { digest: string; bytes: number }>("SELECT digest, manifest_bytes AS bytes FROM images")
+      .all();
+    return new Map(rows.map((row) => [row.digest, row.bytes]));
+  }
+
+  /** Every tag with its image, newest first. */
+  list(): TaggedImage[] {
+    return this.database
+      .prepare<[], TaggedImage>(
+        `SELECT name, tag, ${COLUMNS} FROM tags JOIN images USING (digest) ORDER BY created DESC, name, tag`,
+      )
+      .all();
+  }
+
+  /** Digests of every image, tagged or not. */
+  digests(): string[] {
+    return this.database
+      .prepare<[], { digest: string }>("SELECT digest FROM images")
+      .all()
+      .map((row) => row.digest);
+  }
+
+  tagsOf(digest: string): { name: string; tag: string }[] {
+    return this.database
+      .prepare<[string], { name: string; tag: string }>(
+        "SELECT name, tag FROM tags WHERE digest = ? ORDER BY name, tag",
+      )
+      .all(digest);
+  }
+
+  childrenOf(digest: string): string[] {
+    return this.database
+      .prepare<[string], { digest: string }>("SELECT digest FROM images WHERE parent = ?")
+      .all(digest)
+      .map((row) => row.digest);
+  }
+
+  removeTag(name: string, tag: string): void {
+    this.database.prepare("DELETE FROM tags WHERE name = ? AND tag = ?").run(name, tag);
+  }
+
+  removeImage(digest: string): void {
+    this.database.prepare("DELETE FROM images WHERE digest = ?").run(digest);
+  }
+
+  /** Runs `change` as one transaction that excludes other writers from its start. */
+  transaction<T>(change: () => T): T {
+    return this.database.transaction(change).immediate();
+  }
+}

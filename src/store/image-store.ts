@@ -1,0 +1,221 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { makePrivateFolder } from "../durable-file.ts";
+import { DoppelError, EXIT } from "../errors.ts";
+import { type ImageConfig, MAX_JSON_BLOB_BYTES, parseImageConfig } from "../image/config.ts";
+import { DiskMap, type MapPack } from "../image/disk-map.ts";
+import { DiskReader } from "../image/disk-reader.ts";
+import {
+  buildManifest,
+  type Descriptor,
+  type Manifest,
+  MEDIA_TYPES,
+  parseManifest,
+} from "../image/manifest.ts";
+import { formatReference, type Reference } from "../image/reference.ts";
+import { BlobStore, type BlobWriter } from "./blobs.ts";
+import { Catalog, type ImageSummary, type TaggedImage } from "./catalog.ts";
+import { ensureLayoutMarker, type IndexEntry, readLayoutIndex, writeLayoutIndex } from "./layout-index.ts";
+import { type Lease, takeLease } from "./leases.ts";
+
+export interface StoredImage {
+  digest: string;
+  manifest: Manifest;
+  manifestBytes: number;
+  config: ImageConfig;
+}
+
+export interface NewImage {
+  config: ImageConfig;
+  maps: readonly Descriptor[];
+  packs: readonly MapPack[];
+}
+
+/** $DOPPEL_HOME, else $XDG_DATA_HOME/doppel, else ~/.local/share/doppel. */
+export function defaultHome(): string {
+  const { DOPPEL_HOME, XDG_DATA_HOME } = process.env;
+  if (DOPPEL_HOME) return DOPPEL_HOME;
+  return join(XDG_DATA_HOME || join(homedir(), ".local", "share"), "doppel");
+}
+
+/** The images on this machine: an OCI image layout and its catalog. docs/store.md. */
+export class ImageStore implements AsyncDisposable {
+  readonly home: string;
+  readonly layout: string;
+  readonly blobs: BlobStore;
+  readonly catalog: Catalog;
+
+  private constructor(home: string, layout: string, blobs: BlobStore, catalog: Catalog) {
+    this.home = home;
+    this.layout = layout;
+    this.blobs = blobs;
+    this.catalog = catalog;
+  }
+
+  /** Opens the store under `home`, making it when it is not there; a lost catalog is made again from the layout. */
+  static async open(home: string = defaultHome()): Promise<ImageStore> {
+    const layout = join(home, "store");
+    await makePrivateFolder(layout);
+    await ensureLayoutMarker(layout);
+    const blobs = await BlobStore.open(layout);
+    const store = new ImageStore(home, layout, blobs, Catalog.open(home));
+    await store.#recoverCatalog();
+    return store;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.catalog.close();
+  }
+
+  createBlob(): Promise<BlobWriter> {
+    return this.blobs.create();
+  }
+
+  /** Claims a name for a capture of this process; `name-busy` when another one has it. */
+  reserveName(reference: Reference): Lease {
+    return takeLease(
+      this.catalog.database,
+      "capture",
+      formatReference({ name: reference.name, tag: reference.tag }),
+    );
+  }
+
+  /**
+   * Seals an image: checks that every blob is here with its size, writes config and manifest, then tags it. The image
+   * exists once this returns, and not before.
+   */
+  async commitImage(reference: Reference, image: NewImage): Promise<StoredImage> {
+    const config = Buffer.from(JSON.stringify(image.config));
+    const configBlob = await this.blobs.put(config);
+    const descriptor = {
+      mediaType: MEDIA_TYPES.config,
+      digest: configBlob.digest,
+      size: configBlob.sizeBytes,
+    };
+    const manifest = buildManifest(descriptor, image.maps, image.packs);
+    for (const layer of manifest.layers) await this.#requireBlob(layer);
+    const { digest, sizeBytes } = await this.blobs.put(Buffer.from(JSON.stringify(manifest)));
+    const stored = { digest, manifest, manifestBytes: sizeBytes, config: image.config };
+    this.catalog.transaction(() => {
+      this.catalog.add(summaryOf(stored), reference.name, reference.tag);
+      this.#writeIndex();
+    });
+    return stored;
+  }
+
+  /** Finds an image; `image-unknown` names what is there instead. */
+  async resolve(reference: Reference): Promise<StoredImage> {
+    const digest = reference.digest ?? this.catalog.digestOf(reference.name, reference.tag);
+    if (digest === undefined || !this.catalog.has(digest)) throw this.#unknown(reference);
+    return await this.load(digest);
+  }
+
+  /** Reads the manifest and config of an image by its digest. */
+  async load(digest: string): Promise<StoredImage> {
+    const manifestBlob = await this.blobs.read(digest, MAX_JSON_BLOB_BYTES);
+    const manifest = parseManifest(manifestBlob, digest);
+    const config = parseImageConfig(
+      await this.blobs.read(manifest.config.digest, MAX_JSON_BLOB_BYTES),
+      digest,
+    );
+    return { digest, manifest, manifestBytes: manifestBlob.length, config };
+  }
+
+  list(): TaggedImage[] {
+    return this.catalog.list();
+  }
+
+  /** Opens disk `index` of an image for reading. */
+  async openDisk(image: StoredImage, index: number): Promise<DiskReader> {
+    const disk = image.config.doppel.disks[index];
+    if (!disk) {
+      throw new DoppelError(
+        "disk-unknown",
+        `the image has ${image.config.doppel.disks.length} disks, no disk ${index}`,
+        {
+          exitCode: EXIT.usage,
+        },
+      );
+    }
+    const mapBlob = await this.blobs.openBlob(disk.map);
+    try {
+      return new DiskReader(
+        await DiskMap.open(mapBlob, disk.map),
+        (digest) => this.blobs.openBlob(digest),
+        mapBlob,
+      );
+    } catch (error) {
+      await mapBlob[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Takes a tag away; the image's blobs stay until `collectGarbage` (src/store/gc.ts). */
+  untag(reference: Reference): void {
+    this.catalog.transaction(() => {
+      if (this.catalog.digestOf(reference.name, reference.tag) === undefined) throw this.#unknown(reference);
+      this.catalog.removeTag(reference.name, reference.tag);
+      this.#writeIndex();
+    });
+  }
+
+  async #requireBlob(layer: Descriptor): Promise<void> {
+    const size = await this.blobs.size(layer.digest);
+    if (size === layer.size) return;
+    const found = size === undefined ? "is not in the store" : `has ${size} bytes, not ${layer.size}`;
+    throw new DoppelError("blob-missing", `blob ${layer.digest} ${found}: the image is not sealed`);
+  }
+
+  /** Inside a write transaction: makes index.json say what the catalog says. */
+  #writeIndex(): void {
+    const sizes = this.catalog.manifestSizes();
+    const entries: IndexEntry[] = this.catalog.list().map(({ digest, name, tag }) => ({
+      digest,
+      name,
+      tag,
+      sizeBytes: sizes.get(digest) ?? 0,
+    }));
+    writeLayoutIndex(this.layout, entries);
+  }
+
+  async #recoverCatalog(): Promise<void> {
+    if (!this.catalog.isEmpty()) return;
+    for (const entry of await readLayoutIndex(this.layout)) {
+      const image = await this.load(entry.digest);
+      this.catalog.transaction(() => this.catalog.add(summaryOf(image), entry.name, entry.tag));
+    }
+  }
+
+  #unknown(reference: Reference): DoppelError {
+    const names = [...new Set(this.catalog.list().map(({ name, tag }) => `${name}:${tag}`))];
+    const near = names.filter((name) => name.startsWith(reference.name.slice(0, 3))).slice(0, 3);
+    const hint = near.length > 0 ? `there is ${near.join(", ")}` : "see 'doppel images ls'";
+    return new DoppelError("image-unknown", `there is no image ${formatReference(reference)}`, { hint });
+  }
+}
+
+function summaryOf(image: StoredImage): ImageSummary & { manifestBytes: number } {
+  const { doppel } = image.config;
+  const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
+  return {
+    digest: image.digest,
+    created: image.config.created,
+    host: doppel.host,
+    os: osName(doppel.facts),
+    grade: doppel.grade,
+    disks: doppel.disks.length,
+    diskBytes: sum(doppel.disks.map((disk) => disk.sizeBytes)),
+    dataBytes: sum(doppel.disks.map((disk) => disk.dataBytes)),
+    storedBytes: sum(image.manifest.layers.map((layer) => layer.size)) + image.manifest.config.size,
+    readErrors: sum(doppel.disks.map((disk) => disk.readErrors.length)),
+    parent: doppel.lineage.parent,
+    manifestBytes: image.manifestBytes,
+  };
+}
+
+/** The operating system's name out of the machine facts, for listings; `-` when they have none. */
+function osName(facts: Record<string, unknown>): string {
+  const os = facts.os;
+  if (typeof os !== "object" || os === null || !("prettyName" in os)) return "-";
+  return typeof os.prettyName === "string" ? os.prettyName : "-";
+}

@@ -1,0 +1,89 @@
+import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { temporaryName } from "../durable-file.ts";
+import { systemErrorCode } from "../errors.ts";
+import { digestSchema, parseJsonBlob } from "../image/config.ts";
+import { MEDIA_TYPES } from "../image/manifest.ts";
+
+const REF_NAME = "org.opencontainers.image.ref.name";
+
+export interface IndexEntry {
+  digest: string;
+  sizeBytes: number;
+  name: string;
+  tag: string;
+}
+
+const indexSchema = z.looseObject({
+  manifests: z.array(
+    z.looseObject({
+      digest: digestSchema,
+      size: z.number(),
+      annotations: z.record(z.string(), z.string()).optional(),
+    }),
+  ),
+});
+
+/** Makes the marker file of an OCI layout (image-layout.md) when it is missing. */
+export async function ensureLayoutMarker(layout: string): Promise<void> {
+  const path = join(layout, "oci-layout");
+  const exists = await stat(path).then(
+    () => true,
+    () => false,
+  );
+  if (!exists) await writeFile(path, '{"imageLayoutVersion":"1.0.0"}\n', { mode: 0o600 });
+}
+
+/**
+ * Writes index.json so that it lists exactly `entries`. Synchronous on purpose: it runs inside the catalog's write
+ * transaction, so that two processes cannot interleave.
+ */
+export function writeLayoutIndex(layout: string, entries: readonly IndexEntry[]): void {
+  const manifests = entries.map(({ digest, sizeBytes, name, tag }) => ({
+    mediaType: MEDIA_TYPES.manifest,
+    digest,
+    size: sizeBytes,
+    artifactType: MEDIA_TYPES.artifact,
+    annotations: { [REF_NAME]: `${name}:${tag}` },
+  }));
+  const content = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }, undefined, 2);
+  const path = join(layout, "index.json");
+  const temporary = temporaryName(path);
+  const file = openSync(temporary, "wx", 0o600);
+  try {
+    writeSync(file, content);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(temporary, path);
+  const folder = openSync(layout, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** The tagged images that index.json lists; none when there is no such file. */
+export async function readLayoutIndex(layout: string): Promise<IndexEntry[]> {
+  let content: Buffer;
+  try {
+    content = await readFile(join(layout, "index.json"));
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+  const entries: IndexEntry[] = [];
+  for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", "index.json of the store")
+    .manifests) {
+    const reference = manifest.annotations?.[REF_NAME];
+    const colon = reference?.lastIndexOf(":") ?? -1;
+    if (reference === undefined || colon < 0) continue;
+    const [name, tag] = [reference.slice(0, colon), reference.slice(colon + 1)];
+    entries.push({ digest: manifest.digest, sizeBytes: manifest.size, name, tag });
+  }
+  return entries;
+}

@@ -1,0 +1,56 @@
+import type Database from "better-sqlite3";
+import { DoppelError } from "../errors.ts";
+
+/** Each entry brings the catalog from its index to the next version; entries are never changed, only added. */
+const MIGRATIONS = [
+  `CREATE TABLE images (
+     digest TEXT PRIMARY KEY,
+     created TEXT NOT NULL,
+     host TEXT NOT NULL,
+     os TEXT NOT NULL,
+     grade TEXT NOT NULL,
+     disks INTEGER NOT NULL,
+     disk_bytes INTEGER NOT NULL,
+     data_bytes INTEGER NOT NULL,
+     stored_bytes INTEGER NOT NULL,
+     read_errors INTEGER NOT NULL,
+     parent TEXT,
+     manifest_bytes INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE tags (
+     name TEXT NOT NULL,
+     tag TEXT NOT NULL,
+     digest TEXT NOT NULL REFERENCES images (digest),
+     updated TEXT NOT NULL,
+     PRIMARY KEY (name, tag)
+   ) STRICT;
+   CREATE INDEX tags_by_digest ON tags (digest);
+   CREATE TABLE leases (
+     kind TEXT NOT NULL,
+     key TEXT NOT NULL,
+     pid INTEGER NOT NULL,
+     process_start TEXT NOT NULL,
+     created TEXT NOT NULL,
+     PRIMARY KEY (kind, key)
+   ) STRICT;`,
+];
+
+/** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */
+export function migrate(database: Database.Database): void {
+  database
+    .transaction(() => {
+      const version = database.pragma("user_version", { simple: true }) as number;
+      if (version > MIGRATIONS.length) {
+        throw new DoppelError(
+          "catalog-newer",
+          `the catalog has schema ${version}, this Doppel knows ${MIGRATIONS.length}`,
+          {
+            hint: "use the newer Doppel that wrote it",
+          },
+        );
+      }
+      for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
+      database.pragma(`user_version = ${MIGRATIONS.length}`);
+    })
+    .immediate();
+}
