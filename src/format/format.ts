@@ -1,0 +1,31 @@
+import type { DiskReader } from "../image/disk-reader.ts";
+import type { OutputFile } from "./output-file.ts";
+import { qcow2Format } from "./qcow2/format.ts";
+import { rawFormat } from "./raw.ts";
+
+export interface WriteProgress {
+  doneBytes: number;
+  totalBytes: number;
+}
+
+export interface WriteOptions {
+  onProgress?: (progress: WriteProgress) => void;
+  signal?: AbortSignal;
+}
+
+/** A disk prepared for writing in one format: its length is known before the first byte is written. */
+export interface PreparedDisk {
+  /** Bytes that the file will occupy. */
+  occupiedBytes: number;
+  write(output: OutputFile, options: WriteOptions): Promise<void>;
+}
+
+/** A file format that a disk can be exported to. To add one is to add a file and a line. */
+export interface DiskFormat {
+  name: string;
+  /** File name endings that mean this format. */
+  extensions: readonly string[];
+  prepare(disk: DiskReader): Promise<PreparedDisk>;
+}
+
+export const DISK_FORMATS: readonly DiskFormat[] = [qcow2Format, rawFormat];

@@ -1,0 +1,81 @@
+import { CLUSTER_BYTES, RAW_FRAME_BYTES } from "../image/cluster.ts";
+import type { DiskReader } from "../image/disk-reader.ts";
+import type { PackIndex } from "../image/pack.ts";
+
+/** Frames that lie one after another in a pack, with the cluster that each is the content of. */
+export interface FrameChunk {
+  pack: number;
+  firstFrame: number;
+  count: number;
+  index: PackIndex;
+  /** Runs of clusters, in the order of the frames. */
+  runs: { firstCluster: number; count: number }[];
+}
+
+const CHUNK_BYTES = 4 * 1024 * 1024;
+const CHUNK_FRAMES = 8192;
+
+/** Bytes that a buffer for any chunk needs. */
+export const CHUNK_ROOM_BYTES = CHUNK_BYTES + RAW_FRAME_BYTES;
+
+/**
+ * The frames of a disk in the order of its clusters, in chunks of about 4 MiB that are one read of one pack each:
+ * extents that continue one another in a pack are joined, however scattered on the disk.
+ */
+export async function* frameChunks(disk: DiskReader): AsyncGenerator<FrameChunk> {
+  let chunk: FrameChunk | undefined;
+  for await (const extents of disk.map.extents()) {
+    for (const extent of extents) {
+      const { index } = await disk.pack(extent.pack);
+      let done = 0;
+      while (done < extent.count) {
+        const firstFrame = extent.firstFrame + done;
+        if (chunk && !continuesChunk(chunk, extent.pack, firstFrame)) {
+          yield chunk;
+          chunk = undefined;
+        }
+        chunk ??= { pack: extent.pack, firstFrame, count: 0, index, runs: [] };
+        const taken = framesThatFit(chunk, extent.count - done);
+        chunk.runs.push({ firstCluster: extent.firstCluster + done, count: taken });
+        chunk.count += taken;
+        done += taken;
+      }
+    }
+  }
+  if (chunk) yield chunk;
+}
+
+/** Bytes that the frames of a chunk take in their pack. */
+export function chunkBytes(chunk: FrameChunk): number {
+  return chunk.index.offsetOf(chunk.firstFrame + chunk.count) - chunk.index.offsetOf(chunk.firstFrame);
+}
+
+/** Calls `visit` with each frame of a chunk: its number, its cluster, its length in bytes. */
+export function eachFrame(
+  chunk: FrameChunk,
+  visit: (frame: number, cluster: number, lengthBytes: number) => void,
+): void {
+  let frame = chunk.firstFrame;
+  for (const run of chunk.runs) {
+    for (let i = 0; i < run.count; i++, frame++)
+      visit(frame, run.firstCluster + i, chunk.index.lengthOf(frame));
+  }
+}
+
+/** Bytes of the disk that a chunk is the content of. */
+export function chunkDiskBytes(chunk: FrameChunk): number {
+  return chunk.count * CLUSTER_BYTES;
+}
+
+function continuesChunk(chunk: FrameChunk, pack: number, frame: number): boolean {
+  const follows = chunk.pack === pack && chunk.firstFrame + chunk.count === frame;
+  return follows && chunk.count < CHUNK_FRAMES && chunkBytes(chunk) < CHUNK_BYTES;
+}
+
+function framesThatFit(chunk: FrameChunk, most: number): number {
+  const start = chunk.index.offsetOf(chunk.firstFrame);
+  let frame = chunk.firstFrame + chunk.count;
+  const limit = Math.min(frame + most, chunk.firstFrame + CHUNK_FRAMES);
+  while (frame < limit && chunk.index.offsetOf(frame) - start < CHUNK_BYTES) frame++;
+  return frame - chunk.firstFrame - chunk.count;
+}

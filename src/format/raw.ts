@@ -1,0 +1,90 @@
+import { DoppelError } from "../errors.ts";
+import { CLUSTER_BYTES } from "../image/cluster.ts";
+import type { DiskReader } from "../image/disk-reader.ts";
+import { decodeFrame } from "../image/frame.ts";
+import type { DiskFormat, PreparedDisk, WriteOptions } from "./format.ts";
+import {
+  CHUNK_ROOM_BYTES,
+  chunkBytes,
+  chunkDiskBytes,
+  eachFrame,
+  type FrameChunk,
+  frameChunks,
+} from "./frame-chunks.ts";
+import type { OutputFile } from "./output-file.ts";
+
+/** The disk's bytes as they are; what no extent covers is a hole. */
+export const rawFormat: DiskFormat = {
+  name: "raw",
+  extensions: [".raw", ".img"],
+  async prepare(disk): Promise<PreparedDisk> {
+    return {
+      occupiedBytes: disk.map.coveredClusters * CLUSTER_BYTES,
+      write: (output, options) => writeRaw(disk, output, options),
+    };
+  },
+};
+
+async function writeRaw(disk: DiskReader, output: OutputFile, options: WriteOptions): Promise<void> {
+  await output.truncate(disk.diskBytes);
+  const totalBytes = disk.map.coveredClusters * CLUSTER_BYTES;
+  const buffer = Buffer.allocUnsafeSlow(CHUNK_ROOM_BYTES);
+  let doneBytes = 0;
+  for await (const chunk of frameChunks(disk)) {
+    options.signal?.throwIfAborted();
+    const bytes = buffer.subarray(0, chunkBytes(chunk));
+    const { source } = await disk.pack(chunk.pack);
+    await source.read(bytes, chunk.index.offsetOf(chunk.firstFrame));
+    await writeClusters(disk, chunk, bytes, output);
+    doneBytes += chunkDiskBytes(chunk);
+    options.onProgress?.({ doneBytes, totalBytes });
+  }
+}
+
+/** Decodes a chunk in pieces of 4 MiB, so that memory does not follow how well the frames compress. */
+async function writeClusters(
+  disk: DiskReader,
+  chunk: FrameChunk,
+  bytes: Buffer,
+  output: OutputFile,
+): Promise<void> {
+  const writes: { at: number; clusters: Buffer[] }[] = [];
+  let gathered = 0;
+  const flush = async () => {
+    for (const { at, clusters } of writes.splice(0)) await output.writeAllAt(clusters, at);
+    gathered = 0;
+  };
+  const frames: [frame: number, cluster: number, lengthBytes: number][] = [];
+  eachFrame(chunk, (frame, cluster, lengthBytes) => frames.push([frame, cluster, lengthBytes]));
+  const base = chunk.index.offsetOf(chunk.firstFrame);
+  let nextAt = -1;
+  for (const [frame, cluster, lengthBytes] of frames) {
+    const start = chunk.index.offsetOf(frame) - base;
+    const decoded = decode(disk, chunk, frame, cluster, bytes.subarray(start, start + lengthBytes));
+    const at = cluster * CLUSTER_BYTES;
+    const last = writes.at(-1);
+    if (last && at === nextAt) last.clusters.push(decoded);
+    else writes.push({ at, clusters: [decoded] });
+    nextAt = at + decoded.length;
+    gathered += decoded.length;
+    if (gathered >= 4 * 1024 * 1024) await flush();
+  }
+  await flush();
+}
+
+/** A cluster's bytes, cut at the end of the disk. Throws `frame-corrupt` naming pack, frame and cluster. */
+function decode(disk: DiskReader, chunk: FrameChunk, frame: number, cluster: number, bytes: Buffer): Buffer {
+  const decoded = decodeFrame(bytes, chunk.index.hashOf(frame));
+  if (typeof decoded === "string") {
+    const pack = disk.map.packs[chunk.pack]?.digest ?? String(chunk.pack);
+    throw new DoppelError(
+      "frame-corrupt",
+      `cluster ${cluster} (frame ${frame} of pack ${pack}) is corrupt: ${decoded}`,
+      {
+        hint: "run 'doppel images verify' on the image to see all that is hurt",
+        details: { cluster, frame, pack },
+      },
+    );
+  }
+  return decoded.subarray(0, Math.min(CLUSTER_BYTES, disk.diskBytes - cluster * CLUSTER_BYTES));
+}
