@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { createAgent, type ParsedKey, utils } from "ssh2";
+import ssh2, { createAgent, type ParsedKey } from "ssh2";
 import { DoppelError, wrapError } from "../errors.ts";
 import type { Prompt } from "./terminal-prompt.ts";
 
@@ -13,6 +13,9 @@ export interface Identity {
 }
 
 const PASSPHRASE_TRIES = 3;
+
+// Not among the names that Node sees in this CommonJS module, so not to be imported by name.
+const { parseKey } = ssh2.utils;
 
 /** The keys that a running ssh-agent holds. Throws when `socketPath` does not answer. */
 export async function agentIdentities(socketPath: string): Promise<Identity[]> {
@@ -100,7 +103,7 @@ function readKey(file: string): Buffer {
 }
 
 function parsePrivate(text: Buffer, passphrase?: string): ParsedKey | undefined {
-  const parsed: unknown = utils.parseKey(text, passphrase);
+  const parsed: unknown = parseKey(text, passphrase);
   const key = Array.isArray(parsed) ? parsed[0] : parsed;
   return isParsedKey(key) && key.isPrivateKey() ? key : undefined;
 }
@@ -108,8 +111,7 @@ function parsePrivate(text: Buffer, passphrase?: string): ParsedKey | undefined 
 function parsePublic(found: unknown): ParsedKey | undefined {
   const bytes = typeof found === "object" && found !== null && "pubKey" in found ? found.pubKey : found;
   if (isParsedKey(bytes)) return bytes;
-  const parsed: unknown =
-    Buffer.isBuffer(bytes) || typeof bytes === "string" ? utils.parseKey(bytes) : undefined;
+  const parsed: unknown = Buffer.isBuffer(bytes) || typeof bytes === "string" ? parseKey(bytes) : undefined;
   return isParsedKey(parsed) ? parsed : undefined;
 }
 
