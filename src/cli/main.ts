@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
+import { exportCommand } from "./export.ts";
+import { imagesCommand } from "./images.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { reportError } from "./report-error.ts";
 
@@ -26,7 +28,7 @@ function buildProgram(): Command {
     .version(version)
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  for (const subcommand of [] as Command[]) command.addCommand(subcommand);
+  for (const subcommand of [exportCommand(), imagesCommand()]) command.addCommand(subcommand);
   return exitOverrideAll(command);
 }
 

@@ -1,0 +1,105 @@
+import { Command } from "commander";
+import { EXIT } from "../errors.ts";
+import { parseReference } from "../image/reference.ts";
+import { collectGarbage, refuseInUse } from "../store/gc.ts";
+import { ImageStore } from "../store/image-store.ts";
+import { verifyImage } from "../store/verify.ts";
+import { formatBytes, formatSeconds } from "../units.ts";
+import { describeImage, imageTable, verifyText } from "./images-text.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { printJson } from "./output.ts";
+import { createProgress } from "./progress.ts";
+
+interface JsonOption {
+  json?: boolean;
+}
+
+/** `doppel images …`: what the store holds. */
+export function imagesCommand(): Command {
+  const command = new Command("images").description("the images on this machine");
+  command
+    .command("ls", { isDefault: true })
+    .description("list them, the newest first")
+    .option("--json", "print the result as JSON")
+    .action(list);
+  command
+    .command("show <ref>")
+    .description("what an image holds, and what was captured how")
+    .option("--json", "print the result as JSON")
+    .action(show);
+  command
+    .command("verify <ref>")
+    .description("read every blob and frame and compare every hash; exit 4 when something differs")
+    .option("--json", "print the result as JSON")
+    .action(verify);
+  command
+    .command("rm <ref>")
+    .description("take the name away, and the blobs that nothing else needs")
+    .option("--dry-run", "say what would be freed")
+    .option("--json", "print the result as JSON")
+    .action(remove);
+  command
+    .command("gc")
+    .description("remove blobs that no image needs, and what dead processes left")
+    .option("--dry-run", "say what would be freed")
+    .option("--json", "print the result as JSON")
+    .action(collect);
+  return command;
+}
+
+async function list(options: JsonOption): Promise<void> {
+  await using store = await ImageStore.open();
+  const images = store.list();
+  if (options.json) printJson(images);
+  else process.stdout.write(imageTable(images, new Date()));
+}
+
+async function show(ref: string, options: JsonOption): Promise<void> {
+  await using store = await ImageStore.open();
+  const image = await store.resolve(parseReference(ref));
+  if (options.json) printJson({ digest: image.digest, ...image.config.doppel, manifest: image.manifest });
+  else process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest)));
+}
+
+async function verify(ref: string, options: JsonOption): Promise<void> {
+  await using store = await ImageStore.open();
+  const image = await store.resolve(parseReference(ref));
+  const progress = createProgress("verify", { silent: options.json === true });
+  const started = performance.now();
+  let report: Awaited<ReturnType<typeof verifyImage>>;
+  try {
+    report = await verifyImage(store, image, { onProgress: progress.update, signal: interruptSignal() });
+  } finally {
+    progress.stop();
+  }
+  if (options.json) printJson(report);
+  else process.stdout.write(verifyText(ref, report, formatSeconds((performance.now() - started) / 1000)));
+  if (report.findingCount > 0) process.exitCode = EXIT.different;
+}
+
+async function remove(ref: string, options: JsonOption & { dryRun?: boolean }): Promise<void> {
+  await using store = await ImageStore.open();
+  const reference = parseReference(ref);
+  const image = await store.resolve(reference);
+  await refuseInUse(store, image.digest, reference);
+  if (options.dryRun !== true) store.untag(reference);
+  const report = await collectGarbage(store, { dryRun: options.dryRun === true });
+  if (options.json) printJson({ removed: ref, ...report });
+  else printFreed(`${options.dryRun ? "would remove" : "removed"} ${ref}`, report.freedBytes, report.dryRun);
+}
+
+async function collect(options: JsonOption & { dryRun?: boolean }): Promise<void> {
+  await using store = await ImageStore.open();
+  const report = await collectGarbage(store, { dryRun: options.dryRun === true });
+  if (options.json) printJson(report);
+  else
+    printFreed(
+      `${report.blobs} blobs and ${report.uploads} unfinished uploads`,
+      report.freedBytes,
+      report.dryRun,
+    );
+}
+
+function printFreed(what: string, bytes: number, dryRun: boolean): void {
+  process.stdout.write(`${what}: ${formatBytes(bytes)} ${dryRun ? "would be freed" : "freed"}\n`);
+}
