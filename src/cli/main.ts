@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
+import { captureCommand } from "./capture.ts";
 import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -28,7 +29,8 @@ function buildProgram(): Command {
     .version(version)
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  for (const subcommand of [exportCommand(), imagesCommand()]) command.addCommand(subcommand);
+  for (const subcommand of [captureCommand(), exportCommand(), imagesCommand()])
+    command.addCommand(subcommand);
   return exitOverrideAll(command);
 }
 

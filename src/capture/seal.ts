@@ -1,0 +1,107 @@
+import { basename } from "node:path";
+import type { AgentMessageOf } from "../agent/wire.ts";
+import { buildImageConfig, type DoppelConfig, type Grade, type ReadErrorRecord } from "../image/config.ts";
+import type { Reference } from "../image/reference.ts";
+import type { ImageStore, StoredImage } from "../store/image-store.ts";
+import type { WrittenImage } from "./image-writer.ts";
+import type { PreparedCapture } from "./prepare.ts";
+
+/** What happened during the copy. */
+export interface CopyRecord {
+  grade: Grade;
+  frozenMilliseconds: number | null;
+  /** Per disk. */
+  readErrors: ReadErrorRecord[][];
+  warnings: string[];
+  end: AgentMessageOf<"capture-end">["body"];
+}
+
+interface SealOptions {
+  prepared: PreparedCapture;
+  record: CopyRecord;
+  written: WrittenImage;
+  level: number;
+  agentVersion: string;
+  startedAt: Date;
+}
+
+/** Writes config and manifest and gives the image its name: from here on it exists. */
+export async function sealImage(
+  store: ImageStore,
+  reference: Reference,
+  options: SealOptions,
+): Promise<StoredImage> {
+  const { written, prepared } = options;
+  const created = new Date().toISOString();
+  const config = buildImageConfig(describe(options, created), {
+    architecture: architectureOf(prepared.facts),
+    created,
+  });
+  return await store.commitImage(reference, { config, maps: written.maps, packs: written.packs });
+}
+
+function describe({ prepared, record, written, ...options }: SealOptions, finishedAt: string): DoppelConfig {
+  const names = uniqueNames(prepared.disks.map((disk) => disk.device));
+  return {
+    version: 1,
+    grade: record.grade,
+    host: hostName(prepared.facts),
+    disks: prepared.disks.map((disk, index) => ({
+      name: names[index] ?? `disk${index}`,
+      device: disk.device,
+      sizeBytes: disk.sizeBytes,
+      logicalSectorBytes: disk.logicalSectorBytes,
+      map: written.maps[index]?.digest ?? "",
+      dataBytes: written.dataBytes[index] ?? 0,
+      regions: disk.regions,
+      readErrors: (record.readErrors[index] ?? []).map(({ cluster, offsetBytes, lengthBytes, message }) => ({
+        cluster,
+        offsetBytes,
+        lengthBytes,
+        message,
+      })),
+    })),
+    facts: prepared.facts,
+    lineage: { kind: "capture", parent: null },
+    capture: {
+      startedAt: options.startedAt.toISOString(),
+      finishedAt,
+      agentVersion: options.agentVersion,
+      level: options.level,
+      readBytes: record.end.readBytes,
+      sentBytes: record.end.sentBytes,
+      frozenMilliseconds: record.frozenMilliseconds,
+    },
+  };
+}
+
+/** Short names of devices: `/dev/sda` is `sda`; a second one of the same name gets a number. */
+function uniqueNames(devices: readonly string[]): string[] {
+  const names: string[] = [];
+  for (const device of devices) {
+    const short =
+      basename(device)
+        .replace(/[^A-Za-z0-9._-]/g, "-")
+        .replace(/^[^A-Za-z0-9]+/, "")
+        .slice(0, 60) || "disk";
+    let name = short;
+    for (let number = 2; names.includes(name); number++) name = `${short}-${number}`;
+    names.push(name);
+  }
+  return names;
+}
+
+function hostName(facts: Record<string, unknown>): string {
+  const os = facts.os;
+  if (typeof os === "object" && os !== null && "hostname" in os && typeof os.hostname === "string")
+    return os.hostname;
+  return "unknown";
+}
+
+/** The OCI name of the machine's architecture (Go's GOARCH). */
+function architectureOf(facts: Record<string, unknown>): string {
+  const hardware = facts.hardware;
+  const arch =
+    typeof hardware === "object" && hardware !== null && "arch" in hardware ? hardware.arch : undefined;
+  return arch === "aarch64" ? "arm64" : "amd64";
+}

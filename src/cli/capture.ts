@@ -1,0 +1,182 @@
+import { Command, Option } from "commander";
+import { AgentSession } from "../agent/session.ts";
+import { type CaptureOptions, type CaptureResult, captureMachine, planCapture } from "../capture/capture.ts";
+import type { PreparedCapture } from "../capture/prepare.ts";
+import { DoppelError, EXIT } from "../errors.ts";
+import { formatReference, parseReference } from "../image/reference.ts";
+import { type ConnectOptions, openConnection } from "../ssh/connect.ts";
+import { ImageStore } from "../store/image-store.ts";
+import { formatBytes, formatSeconds, parseDuration, parsePercent, parseSize } from "../units.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { printJson, table } from "./output.ts";
+import { createProgress, type Progress } from "./progress.ts";
+
+interface CaptureFlags {
+  name: string;
+  disk: string[];
+  identity?: string;
+  sshConfig?: string;
+  level: string;
+  freeze?: string | true;
+  onReadError: "stop" | "zero";
+  limitRate?: string;
+  limitCpu?: string;
+  priority: "low" | "normal";
+  dryRun?: boolean;
+  json?: boolean;
+}
+
+const FREEZE_DEFAULT = "10m";
+
+/** `doppel capture TARGET --name REF`. */
+export function captureCommand(): Command {
+  return new Command("capture")
+    .description("capture a running machine's disks over SSH into an image")
+    .argument("<target>", "[user@]host[:port], or a Host of your ssh config")
+    .requiredOption("--name <ref>", "the image's name")
+    .option(
+      "--disk <dev>",
+      "a disk to capture; can be given again",
+      (dev: string, all: string[]) => [...all, dev],
+      [],
+    )
+    .option("--identity <file>", "the private key to log in with")
+    .option("--ssh-config <file>", "this file instead of ~/.ssh/config")
+    .option("--level <n>", "zstd level, 1 to 19", "3")
+    .option(
+      "--freeze [budget]",
+      `keep the file systems frozen for the whole copy, at most so long (${FREEZE_DEFAULT})`,
+    )
+    .addOption(
+      new Option("--on-read-error <what>", "stop, or go on with zeros in place of what cannot be read")
+        .choices(["stop", "zero"])
+        .default("stop"),
+    )
+    .option("--limit-rate <size>", "send at most so many bytes a second, such as 50M")
+    .option("--limit-cpu <percent>", "use at most this share of the machine's processors, such as 50%")
+    .addOption(
+      new Option("--priority <class>", "of the agent on the machine")
+        .choices(["low", "normal"])
+        .default("low"),
+    )
+    .option("--dry-run", "say what would be captured how, and stop")
+    .option("--json", "print the result as JSON")
+    .action(run);
+}
+
+async function run(target: string, flags: CaptureFlags): Promise<void> {
+  const reference = parseReference(flags.name);
+  if (reference.registry !== undefined || reference.digest !== undefined) {
+    throw new DoppelError(
+      "reference-invalid",
+      `'${flags.name}' cannot be captured to: a capture goes to a local name and tag`,
+      {
+        hint: "leave out the registry and the digest",
+        exitCode: EXIT.usage,
+      },
+    );
+  }
+  const options = readOptions(flags);
+  await using connection = await openConnection(target, connectOptions(flags));
+  if (flags.dryRun) {
+    await using session = await AgentSession.open(connection, { signal: interruptSignal() });
+    const prepared = await planCapture(session, options);
+    if (flags.json) printJson({ dryRun: true, ...prepared });
+    else process.stdout.write(describePlan(prepared));
+    return;
+  }
+  await using store = await ImageStore.open();
+  const progress = createProgress("capture", { silent: flags.json === true });
+  try {
+    const result = await captureMachine(connection, store, reference, options, {
+      prepared: (prepared) => progress.log(describePlan(prepared).trimEnd()),
+      progress: ({ sentBytes, elapsedMs, ...done }) => {
+        const rate = formatBytes(sentBytes / Math.max(elapsedMs / 1000, 0.001));
+        progress.update({ ...done, note: `sent ${formatBytes(sentBytes)} at ${rate}/s` });
+      },
+      warning: (message) => warn(progress, message),
+    });
+    progress.stop();
+    if (flags.json) printJson(resultAsJson(formatReference(reference), result));
+    else process.stdout.write(describeResult(formatReference(reference), result));
+  } finally {
+    progress.stop();
+  }
+}
+
+function readOptions(flags: CaptureFlags): CaptureOptions {
+  const level = Number(flags.level);
+  if (!Number.isInteger(level) || level < 1 || level > 19) {
+    throw new DoppelError("usage", `'${flags.level}' is not a level from 1 to 19`, { exitCode: EXIT.usage });
+  }
+  const freeze = flags.freeze === true ? FREEZE_DEFAULT : flags.freeze;
+  return {
+    disks: flags.disk,
+    level,
+    onReadError: flags.onReadError,
+    limitRateBytesPerSecond: flags.limitRate === undefined ? 0 : parseSize(flags.limitRate),
+    limitCpuPercent: flags.limitCpu === undefined ? 0 : parsePercent(flags.limitCpu),
+    priority: flags.priority,
+    freezeMs: freeze === undefined ? 0 : parseDuration(freeze),
+    signal: interruptSignal(),
+  };
+}
+
+function connectOptions(flags: CaptureFlags): ConnectOptions {
+  return {
+    identities: flags.identity === undefined ? [] : [flags.identity],
+    ...(flags.sshConfig === undefined ? {} : { files: { configFile: flags.sshConfig } }),
+    signal: interruptSignal(),
+  };
+}
+
+function warn(progress: Progress, message: string): void {
+  progress.log(`warning: ${message}`);
+}
+
+/** What will be captured how. */
+function describePlan(prepared: PreparedCapture): string {
+  const parts: string[] = [];
+  for (const disk of prepared.disks) {
+    parts.push(
+      `${disk.device}: ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.usedBytes)} used, table ${disk.table}\n`,
+    );
+    const rows = disk.regions.map((region) => [
+      "",
+      region.path ?? (region.partition ? `partition ${region.partition}` : "-"),
+      region.kind,
+      formatBytes(region.lengthBytes),
+      `${formatBytes(region.usedBytes)} used`,
+      region.mountpoint ?? "",
+      region.method === "whole" ? `whole${region.reason ? `: ${region.reason}` : ""}` : region.method,
+    ]);
+    parts.push(table(rows, [3, 4]));
+  }
+  parts.push(`consistency grade: ${prepared.expectedGrade}\n`);
+  return parts.join("");
+}
+
+function describeResult(name: string, { image, record, storedBytes }: CaptureResult): string {
+  const { end } = record;
+  const seconds = Math.max(end.elapsedMilliseconds / 1000, 0.001);
+  return (
+    `${name}: ${image.digest}\n` +
+    `read ${formatBytes(end.readBytes)}, sent ${formatBytes(end.sentBytes)}, stored ${formatBytes(storedBytes)} ` +
+    `in ${formatSeconds(seconds)} (${formatBytes(end.readBytes / seconds)}/s read, ${formatBytes(end.sentBytes / seconds)}/s sent), ` +
+    `grade ${record.grade}${record.end.readErrors > 0 ? `, ${record.end.readErrors} read errors` : ""}\n`
+  );
+}
+
+function resultAsJson(name: string, { image, record, storedBytes }: CaptureResult) {
+  const { disks } = image.config.doppel;
+  return {
+    ...record.end,
+    name,
+    digest: image.digest,
+    grade: record.grade,
+    disks: disks.map(({ regions: _, ...disk }) => disk),
+    storedBytes,
+    frozenMilliseconds: record.frozenMilliseconds,
+    warnings: record.warnings,
+  };
+}
