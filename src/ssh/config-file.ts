@@ -49,7 +49,10 @@ function parseFile(file: string): Lines {
   try {
     return SSHConfig.parse(text);
   } catch (cause) {
-    throw invalid(file, cause instanceof Error ? cause.message : String(cause), cause);
+    // The parser trips over an option without a value with an error of its own workings.
+    const why =
+      cause instanceof Error && !(cause instanceof TypeError) ? cause.message : "an option has no value";
+    throw invalid(file, why, cause);
   }
 }
 

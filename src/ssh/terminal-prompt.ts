@@ -15,8 +15,9 @@ export const terminalPrompt: Prompt = async ({ text, hidden }) => {
   if (terminal === undefined) return undefined;
   const input = new ReadStream(terminal);
   try {
-    writeSync(terminal, printable(text));
+    // Before the question is shown, so that a fast answer is not echoed.
     if (hidden) input.setRawMode(true);
+    writeSync(terminal, printable(text));
     const answer = await readLine(input);
     if (hidden) writeSync(terminal, "\n");
     return answer;
