@@ -80,7 +80,7 @@ const JSON_BODIES = {
 type JsonBodies = typeof JSON_BODIES;
 type JsonMessage = { [K in keyof JsonBodies]: { type: K; body: z.infer<JsonBodies[K]> } }[keyof JsonBodies];
 
-/** A message of the source, checked. The buffers of `clusters` are views of one payload that nobody writes to again. */
+/** A message of the source, checked. Its buffers are valid until the next message is asked for. */
 export type AgentMessage =
   | JsonMessage
   | ({ type: "clusters" } & ClusterBatch)
