@@ -4,6 +4,7 @@ import { quoteCommand } from "./quote.ts";
 import { RemoteProcess } from "./remote-process.ts";
 import { SftpSession } from "./sftp.ts";
 import type { HostSettings } from "./user-config.ts";
+import { widenWindow } from "./wide-window.ts";
 
 export interface RunOptions {
   input?: string | Buffer;
@@ -72,6 +73,7 @@ export class SshConnection implements AsyncDisposable {
       if (cause instanceof DoppelError) throw cause;
       throw new DoppelError("remote-exec", `${this.name} did not start ${argv[0]}`, { cause });
     });
+    widenWindow(channel);
     return new RemoteProcess(channel, this);
   }
 
