@@ -12,9 +12,9 @@ const SMALLEST_ROOM_BYTES = 2 * 1024 * 1024;
  */
 export async function* readMessages(chunks: AsyncIterable<Buffer>): AsyncGenerator<AgentMessage, void> {
   const headerBytes = Buffer.alloc(HEADER_BYTES);
-  let room = Buffer.allocUnsafeSlow(0);
+  let room: Buffer = Buffer.allocUnsafeSlow(0);
   let header: MessageHeader | undefined;
-  let target = headerBytes;
+  let target: Buffer = headerBytes;
   let filled = 0;
   for await (const chunk of chunks) {
     let at = 0;

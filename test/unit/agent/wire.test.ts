@@ -10,8 +10,14 @@ const ZEROS = 0x12;
 
 async function decode(bytes: Buffer, cuts: number[] = []): Promise<AgentMessage[]> {
   const messages: AgentMessage[] = [];
-  for await (const one of readMessages(pieces(bytes, cuts))) messages.push(one);
+  for await (const one of readMessages(pieces(bytes, cuts))) messages.push(kept(one));
   return messages;
+}
+
+/** A copy: the buffers of a message are used again for the next one. */
+function kept(one: AgentMessage): AgentMessage {
+  if (one.type !== "clusters") return one;
+  return { ...one, table: Buffer.from(one.table), frames: Buffer.from(one.frames) };
 }
 
 async function* pieces(bytes: Buffer, cuts: number[]): AsyncGenerator<Buffer> {
