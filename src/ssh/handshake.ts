@@ -36,7 +36,7 @@ export async function shakeHands(
   // For good: ssh2 may report an error after the one that ended the attempt, and nobody would be listening.
   client.on("error", () => {});
   try {
-    await new Handshake(client, host, credentials).run(stream, signal);
+    await new Handshake(client, host, credentials, signal).run(stream);
     return client;
   } catch (error) {
     client.destroy();
@@ -49,11 +49,13 @@ class Handshake {
   readonly #client: Client;
   readonly #host: HostSettings;
   readonly #credentials: Credentials;
+  readonly #signal: AbortSignal | undefined;
   readonly #log: AuthenticationLog = { tried: [], accepted: [] };
   #fail: (error: unknown) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(client: Client, host: HostSettings, credentials: Credentials) {
+  constructor(client: Client, host: HostSettings, credentials: Credentials, signal?: AbortSignal) {
+    this.#signal = signal;
     this.#client = client;
     this.#host = host;
     this.#credentials = {
@@ -61,7 +63,7 @@ class Handshake {
       prompt: async (question) => {
         this.#stopTimer();
         try {
-          return await credentials.prompt(question);
+          return await credentials.prompt(question, this.#signal);
         } catch (error) {
           this.#fail(error);
           throw error;
@@ -72,7 +74,8 @@ class Handshake {
     };
   }
 
-  async run(stream: Duplex, signal?: AbortSignal): Promise<void> {
+  async run(stream: Duplex): Promise<void> {
+    const signal = this.#signal;
     let stop: (() => void) | undefined;
     try {
       await new Promise<void>((resolve, reject) => {

@@ -3,17 +3,28 @@ import { ReadStream } from "node:tty";
 import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
 
 /** Asks a person; undefined when there is nobody to ask. `hidden` answers are not shown while they are typed. */
-export type Prompt = (question: { text: string; hidden: boolean }) => Promise<string | undefined>;
+export type Prompt = (
+  question: { text: string; hidden: boolean },
+  signal?: AbortSignal,
+) => Promise<string | undefined>;
 
 /**
- * Asks on the controlling terminal, not on stdin, which may carry data. Throws `interrupted` on Ctrl-C.
+ * Asks on the controlling terminal, not on stdin, which may carry data. Throws `interrupted` on Ctrl-C, and the
+ * signal's reason when it aborts; the terminal echoes again in any case.
  *
  * Secrets come from here alone: never from arguments, the environment or a file.
  */
-export const terminalPrompt: Prompt = async ({ text, hidden }) => {
+export const terminalPrompt: Prompt = async ({ text, hidden }, signal) => {
+  signal?.throwIfAborted();
   const terminal = openTerminal();
   if (terminal === undefined) return undefined;
   const input = new ReadStream(terminal);
+  // Echo first: a destroyed stream no longer reaches its terminal.
+  const stop = () => {
+    if (hidden) input.setRawMode(false);
+    input.destroy();
+  };
+  signal?.addEventListener("abort", stop, { once: true });
   try {
     // Before the question is shown, so that a fast answer is not echoed.
     if (hidden) input.setRawMode(true);
@@ -21,9 +32,12 @@ export const terminalPrompt: Prompt = async ({ text, hidden }) => {
     const answer = await readLine(input);
     if (hidden) writeSync(terminal, "\n");
     return answer;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
   } finally {
-    if (hidden) input.setRawMode(false);
-    input.destroy();
+    signal?.removeEventListener("abort", stop);
+    if (!input.destroyed) stop();
   }
 };
 

@@ -10,10 +10,12 @@ const SCRIPT = "/usr/bin/script";
 const PROGRAM = `
 import { terminalPrompt } from "./ssh/terminal-prompt.js";
 try {
-  const answer = await terminalPrompt({ text: "Pass\\u001b[2Jphrase: ", hidden: process.argv[2] === "hidden" });
+  const question = { text: "Pass\\u001b[2Jphrase: ", hidden: process.argv[2] !== "shown" };
+  const signal = process.argv[2] === "aborted" ? AbortSignal.timeout(300) : undefined;
+  const answer = await terminalPrompt(question, signal);
   console.error("answer=" + JSON.stringify(answer ?? null));
 } catch (error) {
-  console.error("error=" + error.code);
+  console.error("error=" + (error.code ?? "") + error.name);
 }
 `;
 
@@ -46,7 +48,7 @@ describe.skipIf(!existsSync(SCRIPT) && !process.env.CI)("a secret", () => {
   });
 
   /** Types `keys` at the prompt, on a terminal of its own; returns all that the terminal showed. */
-  async function typed(keys: string, kind: "hidden" | "shown"): Promise<string> {
+  async function typed(keys: string, kind: "hidden" | "shown" | "aborted"): Promise<string> {
     const command = `${process.execPath} ${join(folder, "ask.js")} ${kind} </dev/null`;
     const terminal = spawn(SCRIPT, ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
     let shown = "";
@@ -65,7 +67,11 @@ describe.skipIf(!existsSync(SCRIPT) && !process.env.CI)("a secret", () => {
   });
 
   test("interrupts with Ctrl-C", async () => {
-    expect(await typed("half\u0003", "hidden")).toContain("error=interrupted");
+    expect(await typed("half\u0003", "hidden")).toContain("error=interruptedDoppelError");
+  });
+
+  test("is no longer waited for after an abort, and the terminal echoes again", async () => {
+    expect(await typed("never finished", "aborted")).toMatch(/error=\d*TimeoutError/);
   });
 
   test("and what is none is shown while typed", async () => {
