@@ -19,6 +19,8 @@ export interface Placement {
 const SMALLEST_PACK_BYTES = 64 * 1024 * 1024;
 const FRAMES_A_SMALLEST_PACK = 65_536;
 const MOST_PACKS = 8192;
+/** Closed packs whose bytes may still be on their way to the disk while the next one is filled. */
+const MOST_CLOSING = 2;
 
 /**
  * Bytes at which packs of an image are closed: 64 MiB, doubled until `usedBytes` fit in 8,192 packs even when
@@ -30,13 +32,18 @@ export function packSizeFor(usedBytes: number): number {
   return packBytes;
 }
 
-/** Lays frames one after another into packs. Memory: the index of the one open pack. */
+/**
+ * Lays frames one after another into packs. Memory: the index of the one open pack. A full pack is made durable while
+ * the next one is filled, so that a slow fsync does not hold up the source.
+ */
 export class PackWriter {
   readonly #createBlob: () => Promise<BlobSink>;
   readonly #packBytes: number;
   readonly #maxFrames: number;
-  readonly #finished: MapPack[] = [];
-  #open: { blob: BlobSink; entries: Buffer[]; frames: number; bytes: number } | undefined;
+  readonly #packs: MapPack[] = [];
+  readonly #closing = new Set<Promise<void>>();
+  #opened = 0;
+  #open: OpenPack | undefined;
   #storedBytes = 0;
 
   constructor(createBlob: () => Promise<BlobSink>, packBytes: number) {
@@ -55,10 +62,16 @@ export class PackWriter {
     const frameCount = table.length / FRAME_ENTRY_BYTES;
     assert(Number.isInteger(frameCount) && frameCount > 0);
     if (this.#open && this.#isFull(this.#open, frameCount, frames.length)) await this.#close();
-    this.#open ??= { blob: await this.#createBlob(), entries: [], frames: 0, bytes: 0 };
+    this.#open ??= {
+      number: this.#opened++,
+      blob: await this.#createBlob(),
+      entries: [],
+      frames: 0,
+      bytes: 0,
+    };
     const open = this.#open;
     await open.blob.append(frames);
-    const placement = { pack: this.#finished.length, firstFrame: open.frames };
+    const placement = { pack: open.number, firstFrame: open.frames };
     open.entries.push(Buffer.from(table));
     open.frames += frameCount;
     open.bytes += frames.length;
@@ -69,25 +82,50 @@ export class PackWriter {
   /** Closes the last pack and returns all of them, in order. */
   async finish(): Promise<readonly MapPack[]> {
     await this.#close();
-    return this.#finished;
+    await Promise.all(this.#closing);
+    return this.#packs;
   }
 
   /** Drops the open pack; those that are committed already are left to garbage collection. */
   async abort(): Promise<void> {
     await this.#open?.blob.abort();
     this.#open = undefined;
+    await Promise.allSettled(this.#closing);
   }
 
-  #isFull(open: { frames: number; bytes: number }, moreFrames: number, moreBytes: number): boolean {
+  #isFull(open: OpenPack, moreFrames: number, moreBytes: number): boolean {
     return open.bytes + moreBytes > this.#packBytes || open.frames + moreFrames > this.#maxFrames;
   }
 
   async #close(): Promise<void> {
     const open = this.#open;
     if (!open) return;
-    await open.blob.append(encodePackTrailer(Buffer.concat(open.entries), open.bytes));
-    const { digest, sizeBytes } = await open.blob.commit();
     this.#open = undefined;
-    this.#finished.push({ digest, sizeBytes, frameCount: open.frames });
+    if (this.#closing.size >= MOST_CLOSING) await Promise.race(this.#closing);
+    const closing = this.#commit(open).then(() => {
+      this.#closing.delete(closing);
+    });
+    // A failure stays in the set: it is met by the next close, or by finish.
+    closing.catch(() => {});
+    this.#closing.add(closing);
   }
+
+  async #commit(open: OpenPack): Promise<void> {
+    try {
+      await open.blob.append(encodePackTrailer(Buffer.concat(open.entries), open.bytes));
+      const { digest, sizeBytes } = await open.blob.commit();
+      this.#packs[open.number] = { digest, sizeBytes, frameCount: open.frames };
+    } catch (error) {
+      await open.blob.abort();
+      throw error;
+    }
+  }
+}
+
+interface OpenPack {
+  number: number;
+  blob: BlobSink;
+  entries: Buffer[];
+  frames: number;
+  bytes: number;
 }
