@@ -18,7 +18,7 @@ const MAX_FRAMES_A_MESSAGE = 1024;
 const SHORTEST_FRAME_BYTES = 12;
 
 /** Consecutive clusters of a disk. */
-export interface ClusterRun {
+interface ClusterRun {
   firstCluster: number;
   count: number;
 }

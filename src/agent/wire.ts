@@ -6,7 +6,7 @@ import { type ClusterBatch, decodeClusters, decodeZeros, type ZeroBatch } from "
 
 export const PROTOCOL_VERSION = 1;
 export const HEADER_BYTES = 8;
-export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
+const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 
 const count = z.int().nonnegative();
 
@@ -122,7 +122,7 @@ export function encodeHostMessage(type: HostMessageType, body: unknown): Buffer 
   return encodeMessage(HOST_TYPES[type], Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body)));
 }
 
-export function encodeMessage(type: number, payload: Buffer): Buffer {
+function encodeMessage(type: number, payload: Buffer): Buffer {
   const message = Buffer.alloc(HEADER_BYTES + payload.length);
   message.writeUInt32LE(payload.length, 0);
   message.writeUInt8(type, 4);

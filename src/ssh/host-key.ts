@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { DoppelError, EXIT } from "../errors.ts";
 import { hostKeyType, judgeHostKey, type KnownHostLine, knownHostName } from "./known-hosts.ts";
+import { quoteCommand } from "./quote.ts";
 import type { HostSettings } from "./user-config.ts";
 
 /** Host key algorithms in order of preference, each with the key type that it proves (RFC 8332 for RSA). */
@@ -57,7 +58,7 @@ export function refuseHostKey(
     `THE KEY OF ${where} HAS CHANGED, perhaps because someone is in between: it shows ${shown}, ` +
       `but ${file} line ${line} has ${keyType} ${fingerprint(oldKey)}`,
     {
-      hint: `only if you know why it changed: ssh-keygen -R '${nameOf(host)}' -f ${file}, then connect anew`,
+      hint: `only if you know why it changed: ${quoteCommand(["ssh-keygen", "-R", nameOf(host), "-f", file])}`,
       exitCode: EXIT.refused,
     },
   );
@@ -72,7 +73,7 @@ function unknownKey(key: Buffer, host: HostSettings): DoppelError {
     `the key of ${host.hostname} port ${host.port} is not known: ${hostKeyType(key)} ${print}`,
     {
       // The whole line and not ssh-keyscan: it adds the key whose fingerprint was compared, and works behind jump hosts.
-      hint: `if that is the host's fingerprint, add it: echo '${line}' >> ${file}`,
+      hint: `if that is the host's fingerprint, add it: ${quoteCommand(["echo", line])} >> ${quoteCommand([file])}`,
       exitCode: EXIT.refused,
       details: { fingerprint: print, knownHostsLine: line, knownHostsFile: file },
     },
