@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Sshd } from "../../fixtures/sshd.ts";
+import { SFTP_SERVER, Sshd } from "../../fixtures/sshd.ts";
 import { AgentSession, type CaptureRequest } from "../../src/agent/session.ts";
 import { openConnection } from "../../src/ssh/connect.ts";
 import { batchPayload } from "../unit/agent/agent-side.ts";
@@ -202,6 +202,37 @@ describe.skipIf(!Sshd.available() && !process.env.CI)("an agent session", () => 
     expect(Number(sent) * 60_000).toBeLessThan(64 * 2 ** 20);
     for (let count = 0; count < 3000; count += 1) await capture.next();
     expect(Number(await settled(() => readFileSync(counter, "utf8")))).toBeGreaterThan(Number(sent) + 1000);
+  });
+
+  test("an upload that comes back with other bytes is not run, and is removed", async () => {
+    const before = uploads();
+    const filter = join(sshd.folder, "damage");
+    const program = `const server = require("node:child_process").spawn(${JSON.stringify(SFTP_SERVER)}, {
+      stdio: ["inherit", "pipe", "inherit"] });
+    server.stdout.on("data", (bytes) => {
+      const at = bytes.indexOf("intact");
+      if (at >= 0) bytes[at] ^= 1;
+      process.stdout.write(bytes);
+    });`;
+    writeFileSync(filter, `#!${process.execPath}\n${program}`, { mode: 0o755 });
+    await using damaging = await Sshd.start({ sftpServer: filter });
+    await using connection = await openConnection(damaging.target, damaging.clientOptions);
+    const agentBinary = fake("// intact");
+    rmSync(pidFile, { force: true });
+    await expect(AgentSession.open(connection, { agentBinary })).rejects.toMatchObject({
+      code: "agent-checksum",
+    });
+    expect(existsSync(pidFile)).toBe(false);
+    expect(uploads()).toEqual(before);
+  });
+
+  test("without SFTP on the source, it says which line is missing", async () => {
+    await using bare = await Sshd.start({ sftpServer: "/bin/false" });
+    await using connection = await openConnection(bare.target, bare.clientOptions);
+    await expect(AgentSession.open(connection, { agentBinary: fake("") })).rejects.toMatchObject({
+      code: "sftp-unavailable",
+      hint: expect.stringContaining("Subsystem sftp"),
+    });
   });
 
   test("a place mounted noexec is passed over", async ({ skip }) => {
