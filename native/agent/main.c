@@ -19,7 +19,7 @@ static int usage(FILE *stream, int code)
 {
 	fprintf(stream, "usage: doppel-agent serve [--unlink] [--idle-timeout MILLISECONDS]\n"
 			"       doppel-agent facts\n"
-			"       doppel-agent map [--json] [--extents] [--refreshed] [--sector-bytes N] PATH\n"
+			"       doppel-agent map [--json] [--extents] [--refreshed OFFSET]... [--sector-bytes N] PATH\n"
 			"       doppel-agent --version\n");
 	return code;
 }

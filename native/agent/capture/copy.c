@@ -186,7 +186,8 @@ static void warn_degraded(const struct disk *disk, const enum map_method *before
 static int capture_disk(const struct capture_request *request, unsigned index, struct totals *totals)
 {
 	struct disk disk;
-	int result = disk_open(&disk, request->disks[index], request->refresh_metadata, request->freeze_count > 0);
+	struct refresh refresh = {request->refresh_metadata, request->freeze, request->freeze_count};
+	int result = disk_open(&disk, request->disks[index], refresh);
 
 	if (result < 0)
 		return -1;

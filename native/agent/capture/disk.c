@@ -23,27 +23,45 @@ static int refuse_device(const char *path, int result)
 	return result;
 }
 
-/* Freezing for a moment makes a file system write its journal and metadata home. True when all of them did. */
-static bool refresh_mounts(const struct disk *disk)
+static bool is_frozen(const struct refresh *refresh, const char *mountpoint)
 {
-	bool all = true;
+	for (size_t i = 0; i < refresh->frozen_count; i++)
+		if (strcmp(refresh->frozen[i], mountpoint) == 0)
+			return true;
+	return false;
+}
+
+/* Freezing for a moment makes a file system write its journal and metadata home. */
+static bool refresh_mount(const struct disk *disk, const struct mount *mount, const struct refresh *refresh)
+{
+	if (is_frozen(refresh, mount->mountpoint))
+		return true;
+	if (!refresh->now || !mount->writable)
+		return false;
+	int result = freeze_refresh(mount->mountpoint);
+	if (result < 0)
+		report_warning("metadata-not-refreshed", "%s on %s could not be frozen for a moment: %s", mount->mountpoint,
+			       disk->device.path, strerror(-result));
+	return result == 0;
+}
+
+/* Collects where the refreshed file systems start; `offsets` has room for every mount. */
+static size_t refresh_mounts(const struct disk *disk, const struct refresh *refresh, uint64_t *offsets)
+{
+	size_t count = 0;
 
 	for (size_t i = 0; i < disk->mounts.count; i++) {
 		const struct mount *mount = &disk->mounts.entries[i];
-		if (!mount->writable)
-			continue;
-		int result = freeze_refresh(mount->mountpoint);
-		if (result < 0) {
-			all = false;
-			report_warning("metadata-not-refreshed", "%s on %s could not be frozen for a moment: %s",
-				       mount->mountpoint, disk->device.path, strerror(-result));
-		}
+		if (refresh_mount(disk, mount, refresh) && mount->path[0])
+			offsets[count++] = mount->start_bytes;
 	}
-	return all;
+	return count;
 }
 
-int disk_open(struct disk *disk, const char *path, bool refresh_metadata, bool frozen)
+int disk_open(struct disk *disk, const char *path, struct refresh refresh)
 {
+	uint64_t offsets[MAX_MOUNTS];
+
 	*disk = (struct disk){.device = {.direct_fd = -1, .buffered_fd = -1}};
 	int result = device_open(&disk->device, path);
 	if (result < 0)
@@ -52,8 +70,8 @@ int disk_open(struct disk *disk, const char *path, bool refresh_metadata, bool f
 	result = mounts_collect(&disk->device, &disk->mounts);
 	if (result < 0)
 		goto fail;
-	bool refreshed = frozen || (refresh_metadata && refresh_mounts(disk));
-	result = disk_map_open(&disk->device.source, disk->device.sector_bytes, refreshed, &disk->map);
+	struct refreshed_starts starts = {offsets, refresh_mounts(disk, &refresh, offsets)};
+	result = disk_map_open(&disk->device.source, disk->device.sector_bytes, starts, &disk->map);
 	if (result < 0)
 		goto fail;
 	disk->regions = disk_map_regions(disk->map, &disk->region_count);

@@ -54,7 +54,9 @@ static void add_node(struct nodes *nodes, const char *folder, const char *name, 
 			return;
 	if (is_partition && read_line(folder, "start", line, sizeof(line)))
 		node.start_bytes = strtoull(line, NULL, 10) * 512;
-	snprintf(node.path, sizeof(node.path), "/dev/%.56s", name);
+	/* What is stacked on the disk lies somewhere on it, at no single place. */
+	if (depth == 0)
+		snprintf(node.path, sizeof(node.path), "/dev/%.56s", name);
 	nodes->entries[nodes->count++] = node;
 	add_holders(nodes, folder, depth);
 }

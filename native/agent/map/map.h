@@ -37,17 +37,22 @@ struct region {
 	int partition;          /* number in the partition table, 0 when not a partition */
 	enum map_method method;
 	char reason[160];       /* why it is taken whole; empty otherwise */
-	void *reader_state;     /* owned by the disk_map */
 };
 
 struct disk_map;
 
 /* Reads partition tables and superblocks of a disk (or partition, or plain file system) through `source`.
  * Never fails because of what is on the disk: what is not understood becomes a region taken whole.
- * `metadata_refreshed`: what is mounted has been frozen (and perhaps thawed again) just now, so a journal that is
- * marked as in use holds nothing newer than what is in place.
+ * `refreshed` lists where regions start whose file systems have been frozen (and perhaps thawed again) just now: a
+ * journal there that is marked as in use holds nothing newer than what is in place.
  * Returns 0, or a negative errno when the source itself cannot be read. */
-int disk_map_open(struct source *source, uint32_t logical_sector_bytes, bool metadata_refreshed, struct disk_map **out);
+struct refreshed_starts {
+	const uint64_t *offsets;
+	size_t count;
+};
+
+int disk_map_open(struct source *source, uint32_t logical_sector_bytes, struct refreshed_starts refreshed,
+		  struct disk_map **out);
 void disk_map_close(struct disk_map *map);
 
 /* "gpt", "mbr" or "none". */
@@ -59,7 +64,7 @@ const struct region *disk_map_regions(const struct disk_map *map, size_t *count)
 
 /* Reports every used byte range that touches the window. A region whose structures turn out to be corrupt within
  * this call is reported whole (for the part in the window) and its method becomes MAP_WHOLE from then on; once a
- * region has been degraded, every later window of it is whole. Returns 0 or a negative errno from source or sink. */
+ * region has been degraded, every later window of it is whole. Returns 0, -ENOMEM, or what the sink returned. */
 int disk_map_walk(struct disk_map *map, struct window window, struct sink *sink);
 
 /* The same for one region, by index. */
