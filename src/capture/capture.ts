@@ -6,7 +6,7 @@ import type { SshConnection } from "../ssh/connection.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { gradeOf } from "./grade.ts";
 import { ImageWriter } from "./image-writer.ts";
-import { type PreparedCapture, prepareCapture } from "./prepare.ts";
+import { type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
 import { type CopyRecord, sealImage } from "./seal.ts";
 
 export interface CaptureOptions {
@@ -43,15 +43,6 @@ export interface CaptureResult {
 }
 
 /**
- * Looks at a machine and says what a capture of it would do; nothing is copied. The session stays with the caller.
- *
- * Throws `capture-refused` (exit 3) when the pre-flight check finds a reason.
- */
-export async function planCapture(session: AgentSession, options: CaptureOptions): Promise<PreparedCapture> {
-  return await prepareCapture(session, options);
-}
-
-/**
  * Captures a machine's disks into an image: prepare, copy, seal. Nothing is visible in the store before the image is
  * whole; an interruption leaves only blobs that garbage collection takes.
  */
@@ -70,6 +61,7 @@ export async function captureMachine(
   });
   const prepared = await prepareCapture(session, options);
   events.prepared?.(prepared);
+  refuseUnready(prepared);
   const usedBytes = prepared.disks.reduce((sum, disk) => sum + disk.usedBytes, 0);
   await using writer = new ImageWriter(() => store.createBlob(), usedBytes);
   const record = await copyDisks(session, prepared, writer, options, events);

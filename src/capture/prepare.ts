@@ -1,50 +1,64 @@
-import { z } from "zod";
 import type { AgentSession } from "../agent/session.ts";
 import { DoppelError, EXIT } from "../errors.ts";
 import type { Grade } from "../image/config.ts";
-import { capturePlanSchema, type PlannedDisk } from "../machine/plan.ts";
-import type { CaptureOptions } from "./capture.ts";
+import { type MachineFacts, parseFacts } from "../machine/facts.ts";
+import { type CapturePlan, capturePlanSchema, type PlannedDisk } from "../machine/plan.ts";
+import { chooseDisks, preflight, type Verdict } from "../machine/preflight.ts";
 import { gradeOf } from "./grade.ts";
+
+export interface PrepareOptions {
+  /** Devices to capture; empty: chosen from the machine facts. */
+  disks: readonly string[];
+  /** Longest time to keep file systems frozen for the copy, in milliseconds; 0: not at all. */
+  freezeMs: number;
+}
 
 /** What a capture will do, before anything is copied. */
 export interface PreparedCapture {
-  facts: Record<string, unknown>;
+  facts: MachineFacts;
   disks: PlannedDisk[];
   /** Mountpoints to keep frozen for the whole copy. */
   freezeMountpoints: string[];
   expectedGrade: Grade;
-  notes: string[];
+  verdict: Verdict;
 }
 
-/** Asks the machine for its facts and its plan, and checks them. */
+/** Asks the machine for its facts and its plan, and checks them. Nothing is copied, nothing stays frozen. */
 export async function prepareCapture(
   session: AgentSession,
-  options: CaptureOptions,
+  options: PrepareOptions,
 ): Promise<PreparedCapture> {
-  const facts = z.record(z.string(), z.unknown()).parse(await session.facts());
-  const devices = options.disks.length > 0 ? options.disks : chooseDisks(facts);
-  const { disks } = capturePlanSchema.parse(await session.plan({ disks: devices, refreshMetadata: true }));
-  const empty = disks.find((disk) => disk.sizeBytes === 0);
-  if (empty) {
-    throw new DoppelError("capture-refused", `${empty.device} has no bytes`, { exitCode: EXIT.refused });
+  const facts = parseFacts(await session.facts(), "the machine");
+  const disks = options.disks.length > 0 ? [...options.disks] : chooseDisks(facts);
+  if (disks.length === 0) {
+    throw new DoppelError("disk-unknown", "the machine has no fixed disk that holds anything", {
+      hint: "name one with --disk /dev/sda",
+      exitCode: EXIT.refused,
+    });
   }
-  const writable = disks.filter((disk) => disk.writable);
-  const freezeMountpoints = options.freezeMs > 0 ? writable.flatMap((disk) => disk.mounted) : [];
+  const plan: CapturePlan = capturePlanSchema.parse(await session.plan({ disks, refreshMetadata: true }));
+  const writable = plan.disks.filter((disk) => disk.writable);
+  const freezeMountpoints =
+    options.freezeMs > 0 ? [...new Set(writable.flatMap((disk) => disk.mounted))] : [];
   return {
     facts,
-    disks,
+    disks: plan.disks,
     freezeMountpoints,
     expectedGrade: gradeOf({
       writableMounts: writable.length > 0,
       frozenThroughout: freezeMountpoints.length > 0,
     }),
-    notes: [],
+    verdict: preflight(facts, plan),
   };
 }
 
-function chooseDisks(_facts: Record<string, unknown>): string[] {
-  throw new DoppelError("usage", "no disk was named", {
-    hint: "name one with --disk /dev/sda",
-    exitCode: EXIT.usage,
+/** Throws `capture-refused` (exit 3) with the first refusal of the pre-flight check. */
+export function refuseUnready({ verdict }: PreparedCapture): void {
+  const [refusal] = verdict.refusals;
+  if (!refusal) return;
+  throw new DoppelError("capture-refused", refusal.message, {
+    exitCode: EXIT.refused,
+    details: { refusals: verdict.refusals },
+    ...(refusal.hint === undefined ? {} : { hint: refusal.hint }),
   });
 }

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import type { AgentMessageOf } from "../agent/wire.ts";
 import { buildImageConfig, type DoppelConfig, type Grade, type ReadErrorRecord } from "../image/config.ts";
 import type { Reference } from "../image/reference.ts";
+import type { MachineFacts } from "../machine/facts.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import type { WrittenImage } from "./image-writer.ts";
 import type { PreparedCapture } from "./prepare.ts";
@@ -45,7 +46,7 @@ function describe({ prepared, record, written, ...options }: SealOptions, finish
   return {
     version: 1,
     grade: record.grade,
-    host: hostName(prepared.facts),
+    host: prepared.facts.os.hostname ?? "unknown",
     disks: prepared.disks.map((disk, index) => ({
       name: names[index] ?? `disk${index}`,
       device: disk.device,
@@ -91,17 +92,7 @@ function uniqueNames(devices: readonly string[]): string[] {
   return names;
 }
 
-function hostName(facts: Record<string, unknown>): string {
-  const os = facts.os;
-  if (typeof os === "object" && os !== null && "hostname" in os && typeof os.hostname === "string")
-    return os.hostname;
-  return "unknown";
-}
-
 /** The OCI name of the machine's architecture (Go's GOARCH). */
-function architectureOf(facts: Record<string, unknown>): string {
-  const hardware = facts.hardware;
-  const arch =
-    typeof hardware === "object" && hardware !== null && "arch" in hardware ? hardware.arch : undefined;
-  return arch === "aarch64" ? "arm64" : "amd64";
+function architectureOf(facts: MachineFacts): string {
+  return facts.hardware.arch === "aarch64" ? "arm64" : "amd64";
 }

@@ -1,14 +1,15 @@
 import { Command, Option } from "commander";
 import { AgentSession } from "../agent/session.ts";
-import { type CaptureOptions, type CaptureResult, captureMachine, planCapture } from "../capture/capture.ts";
-import type { PreparedCapture } from "../capture/prepare.ts";
+import { type CaptureOptions, type CaptureResult, captureMachine } from "../capture/capture.ts";
+import { prepareCapture } from "../capture/prepare.ts";
 import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { type ConnectOptions, openConnection } from "../ssh/connect.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds, parseDuration, parsePercent, parseSize } from "../units.ts";
+import { describePlan } from "./capture-text.ts";
 import { interruptSignal } from "./interrupt.ts";
-import { printJson, table } from "./output.ts";
+import { printJson } from "./output.ts";
 import { createProgress, type Progress } from "./progress.ts";
 
 interface CaptureFlags {
@@ -80,7 +81,7 @@ async function run(target: string, flags: CaptureFlags): Promise<void> {
   await using connection = await openConnection(target, connectOptions(flags));
   if (flags.dryRun) {
     await using session = await AgentSession.open(connection, { signal: interruptSignal() });
-    const prepared = await planCapture(session, options);
+    const prepared = await prepareCapture(session, options);
     if (flags.json) printJson({ dryRun: true, ...prepared });
     else process.stdout.write(describePlan(prepared));
     return;
@@ -132,28 +133,6 @@ function connectOptions(flags: CaptureFlags): ConnectOptions {
 
 function warn(progress: Progress, message: string): void {
   progress.log(`warning: ${message}`);
-}
-
-/** What will be captured how. */
-function describePlan(prepared: PreparedCapture): string {
-  const parts: string[] = [];
-  for (const disk of prepared.disks) {
-    parts.push(
-      `${disk.device}: ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.usedBytes)} used, table ${disk.table}\n`,
-    );
-    const rows = disk.regions.map((region) => [
-      "",
-      region.path ?? (region.partition ? `partition ${region.partition}` : "-"),
-      region.kind,
-      formatBytes(region.lengthBytes),
-      `${formatBytes(region.usedBytes)} used`,
-      region.mountpoint ?? "",
-      region.method === "whole" ? `whole${region.reason ? `: ${region.reason}` : ""}` : region.method,
-    ]);
-    parts.push(table(rows, [3, 4]));
-  }
-  parts.push(`consistency grade: ${prepared.expectedGrade}\n`);
-  return parts.join("");
 }
 
 function describeResult(name: string, { image, record, storedBytes }: CaptureResult): string {

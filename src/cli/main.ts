@@ -4,6 +4,7 @@ import { EXIT } from "../errors.ts";
 import { captureCommand } from "./capture.ts";
 import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
+import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { reportError } from "./report-error.ts";
 
@@ -29,7 +30,7 @@ function buildProgram(): Command {
     .version(version)
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  for (const subcommand of [captureCommand(), exportCommand(), imagesCommand()])
+  for (const subcommand of [inspectCommand(), captureCommand(), exportCommand(), imagesCommand()])
     command.addCommand(subcommand);
   return exitOverrideAll(command);
 }
