@@ -6,9 +6,20 @@ import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
 import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
 
 const program = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+
+const SUBCOMMANDS = [
+  inspectCommand,
+  captureCommand,
+  exportCommand,
+  imagesCommand,
+  thawCommand,
+  vmsCommand,
+  discardCommand,
+];
 
 /** Runs the command line and returns the exit code; errors are printed here, once. */
 export async function main(argv: string[]): Promise<number> {
@@ -30,8 +41,7 @@ function buildProgram(): Command {
     .version(version)
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  for (const subcommand of [inspectCommand(), captureCommand(), exportCommand(), imagesCommand()])
-    command.addCommand(subcommand);
+  for (const subcommand of SUBCOMMANDS) command.addCommand(subcommand());
   return exitOverrideAll(command);
 }
 
