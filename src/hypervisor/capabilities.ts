@@ -16,7 +16,10 @@ const PROBE_MS = 15_000;
 
 let probed: Promise<KvmProbe> | undefined;
 
-/** Whether KVM works here: by starting a guest, since /dev/kvm may be there and still not start one. Asked once. */
+/**
+ * Whether KVM works here: by starting a guest with the processor that domains get, since /dev/kvm may be there and still
+ * not start one. Asked once.
+ */
 export function probeKvm(): Promise<KvmProbe> {
   probed ??= startTinyGuest();
   return probed;
@@ -25,7 +28,7 @@ export function probeKvm(): Promise<KvmProbe> {
 async function startTinyGuest(): Promise<KvmProbe> {
   const folder = await mkdtemp(join(tmpdir(), "doppel-kvm-"));
   try {
-    const sector = Buffer.alloc(512 * 2880);
+    const sector = Buffer.alloc(1024 * 1024);
     TINY_GUEST.copy(sector);
     sector.writeUInt16LE(0xaa55, 510);
     const image = join(folder, "guest.img");
@@ -33,9 +36,10 @@ async function startTinyGuest(): Promise<KvmProbe> {
     const result = await runProgram(
       "qemu-system-x86_64",
       [
-        ...["-accel", "kvm", "-machine", "pc", "-m", "16", "-nodefaults", "-display", "none", "-no-reboot"],
+        ...["-accel", "kvm", "-machine", "q35", "-cpu", "host", "-smp", "2", "-m", "64"],
+        ...["-nodefaults", "-display", "none", "-no-reboot"],
         ...["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"],
-        ...["-drive", `file=${image},format=raw,if=floppy`, "-boot", "a"],
+        ...["-drive", `file=${image},format=raw,if=ide`],
       ],
       { allowFailure: true, timeoutMs: PROBE_MS },
     );

@@ -4,6 +4,9 @@ import { type RunResult, runProgram } from "../run-program.ts";
 /** `running`, `shut off`, … as virsh says, or `missing` for a domain that libvirt does not know. */
 export type DomainState = string;
 
+/** libvirt asks each QEMU what it can do when it meets it first, which may take over a minute without KVM. */
+const VIRSH_MS = 240_000;
+
 /** The libvirt of one connection URI, through `virsh`. */
 export class Virsh {
   readonly uri: string;
@@ -24,7 +27,7 @@ export class Virsh {
   ): Promise<RunResult> {
     const result = await runProgram("virsh", ["-q", "-c", this.uri, ...args], {
       allowFailure: true,
-      timeoutMs: options.timeoutMs ?? 60_000,
+      timeoutMs: options.timeoutMs ?? VIRSH_MS,
       env: { LC_ALL: "C" },
     });
     if (result.exitCode === 0 || options.allowFailure) return result;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -37,15 +38,44 @@ int device_read(const struct device *device, void *buffer, uint64_t offset, size
 	return result;
 }
 
+/* Reads the aligned piece that holds `offset`. */
+static int load_piece(struct device *device, uint64_t offset)
+{
+	uint64_t start = offset / DEVICE_PIECE_BYTES * DEVICE_PIECE_BYTES;
+	uint64_t left = device->size_bytes - start;
+	size_t length = left < DEVICE_PIECE_BYTES ? (size_t)left : DEVICE_PIECE_BYTES;
+
+	device->piece_offset = UINT64_MAX;
+	int result = device_read(device, device->piece, start, length);
+	if (result < 0)
+		return result;
+	device->piece_offset = start;
+	device->piece_bytes = length;
+	return 0;
+}
+
+/* Metadata is read past the page cache: the cache of a whole disk knows nothing of what is written through its
+ * partitions, and may be as old as the last boot. */
 static int source_read(struct source *source, uint64_t offset, void *buffer, size_t length)
 {
-	const struct device *device = (const struct device *)(const void *)source;
+	struct device *device = (struct device *)(void *)source;
 
 	if (offset > source->size_bytes || length > source->size_bytes - offset)
 		return -ERANGE;
-	/* Metadata is read in small pieces: through the page cache, which the kernel keeps coherent with the
-	 * writes of a mounted file system's own metadata. */
-	return read_fd(device->buffered_fd, buffer, offset, length);
+	while (length > 0) {
+		if (device->piece_offset > offset || offset - device->piece_offset >= device->piece_bytes) {
+			int result = load_piece(device, offset);
+			if (result < 0)
+				return result;
+		}
+		size_t skip = (size_t)(offset - device->piece_offset);
+		size_t part = device->piece_bytes - skip < length ? device->piece_bytes - skip : length;
+		memcpy(buffer, device->piece + skip, part);
+		buffer = (char *)buffer + part;
+		offset += part;
+		length -= part;
+	}
+	return 0;
 }
 
 static int measure(struct device *device, const struct stat *status)
@@ -74,7 +104,7 @@ int device_open(struct device *device, const char *path)
 	struct stat status;
 	int result;
 
-	*device = (struct device){.direct_fd = -1, .buffered_fd = -1};
+	*device = (struct device){.direct_fd = -1, .buffered_fd = -1, .piece_offset = UINT64_MAX};
 	if (snprintf(device->path, sizeof(device->path), "%s", path) >= (int)sizeof(device->path))
 		return -ENAMETOOLONG;
 	device->buffered_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -87,6 +117,11 @@ int device_open(struct device *device, const char *path)
 	result = measure(device, &status);
 	if (result < 0)
 		goto fail;
+	device->piece = aligned_alloc(4096, DEVICE_PIECE_BYTES);
+	if (!device->piece) {
+		result = -ENOMEM;
+		goto fail;
+	}
 	device->direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
 	if (device->direct_fd < 0)
 		device->direct_fd = device->buffered_fd;
@@ -104,6 +139,8 @@ void device_close(struct device *device)
 	if (device->buffered_fd >= 0)
 		close(device->buffered_fd);
 	device->direct_fd = device->buffered_fd = -1;
+	free(device->piece);
+	device->piece = NULL;
 }
 
 bool device_vanished(const struct device *device)

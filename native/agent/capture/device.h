@@ -17,7 +17,12 @@ struct device {
 	uint64_t size_bytes;
 	bool is_block;
 	unsigned major, minor;
+	unsigned char *piece;     /* DEVICE_PIECE_BYTES, aligned: what was read last for the map readers */
+	uint64_t piece_offset;    /* UINT64_MAX when it holds nothing */
+	size_t piece_bytes;
 };
+
+#define DEVICE_PIECE_BYTES 65536u
 
 /* Opens a block device or a regular file, O_RDONLY. Returns 0 or a negative errno (-ENOTBLK for other kinds). */
 int device_open(struct device *device, const char *path);
