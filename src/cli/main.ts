@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
 import { captureCommand } from "./capture.ts";
@@ -8,8 +8,6 @@ import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
-
-const program = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
 
 const SUBCOMMANDS = [
   inspectCommand,
@@ -35,10 +33,9 @@ export async function main(argv: string[]): Promise<number> {
 }
 
 function buildProgram(): Command {
-  const version = (JSON.parse(program) as { version: string }).version;
   const command = new Command("doppel")
     .description("Turns a running physical machine into an image, and images into running machines.")
-    .version(version)
+    .version(packageVersion())
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
   for (const subcommand of SUBCOMMANDS) command.addCommand(subcommand());
@@ -50,4 +47,13 @@ function exitOverrideAll(command: Command): Command {
   command.exitOverride();
   for (const subcommand of command.commands) exitOverrideAll(subcommand);
   return command;
+}
+
+/** From package.json: above src, and above dist/src once compiled. */
+function packageVersion(): string {
+  for (const path of ["../../package.json", "../../../package.json"]) {
+    const file = new URL(path, import.meta.url);
+    if (existsSync(file)) return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+  }
+  return "unknown";
 }
