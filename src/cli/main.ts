@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
 import { captureCommand } from "./capture.ts";
+import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
 import { inspectCommand } from "./inspect.ts";
@@ -10,6 +11,7 @@ import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
 
 const SUBCOMMANDS = [
+  doctorCommand,
   inspectCommand,
   captureCommand,
   exportCommand,

@@ -27,6 +27,10 @@ export function describeError(error: unknown, verbose: boolean): string {
   return lines.join("\n");
 }
 
+/** Messages may carry what another machine said: line breaks are joined, other control characters dropped. */
 function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, "; ");
+  let line = "";
+  for (const character of text.replace(/\s*\n\s*/g, "; "))
+    if (character >= " " && character !== "\u007f") line += character;
+  return line;
 }

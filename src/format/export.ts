@@ -5,7 +5,8 @@ import { syncFolder, temporaryName } from "../durable-file.ts";
 import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
 import type { DiskReader, OpenBlob } from "../image/disk-reader.ts";
 import { formatBytes } from "../units.ts";
-import { DISK_FORMATS, type DiskFormat, type WriteProgress } from "./format.ts";
+import type { DiskFormat, WriteProgress } from "./format.ts";
+import { DISK_FORMATS } from "./formats.ts";
 import { OutputFile } from "./output-file.ts";
 
 export interface ExportOptions {

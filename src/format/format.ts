@@ -1,7 +1,5 @@
 import type { DiskReader } from "../image/disk-reader.ts";
 import type { OutputFile } from "./output-file.ts";
-import { qcow2Format } from "./qcow2/format.ts";
-import { rawFormat } from "./raw.ts";
 
 export interface WriteProgress {
   doneBytes: number;
@@ -20,12 +18,10 @@ export interface PreparedDisk {
   write(output: OutputFile, options: WriteOptions): Promise<void>;
 }
 
-/** A file format that a disk can be exported to. To add one is to add a file and a line. */
+/** A file format that a disk can be exported to. To add one is to add a file, and a line in formats.ts. */
 export interface DiskFormat {
   name: string;
   /** File name endings that mean this format. */
   extensions: readonly string[];
   prepare(disk: DiskReader): Promise<PreparedDisk>;
 }
-
-export const DISK_FORMATS: readonly DiskFormat[] = [qcow2Format, rawFormat];

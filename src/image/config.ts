@@ -76,8 +76,6 @@ export const imageConfigSchema = z.looseObject({
 
 export type ImageConfig = z.infer<typeof imageConfigSchema>;
 export type DoppelConfig = z.infer<typeof doppelSchema>;
-export type ImageDisk = z.infer<typeof diskSchema>;
-export type ImageRegion = z.infer<typeof regionSchema>;
 export type ReadErrorRecord = z.infer<typeof readErrorSchema>;
 
 /** Most bytes of a config or a manifest that are read: bounds memory whatever a foreign image claims. */
