@@ -128,7 +128,7 @@ static bool desc_checksum_matches(const struct ext *ext, uint32_t group, const u
 		crc = crc32c(crc, zero, sizeof(zero));
 		if (ext->desc_bytes > 0x20)
 			crc = crc32c(crc, desc + 0x20, ext->desc_bytes - 0x20);
-		return (uint16_t)crc == stored;
+		return checksum_equal((uint16_t)crc, stored);
 	}
 	if (ext->ro_compat & RO_COMPAT_GDT_CSUM) {
 		uint16_t crc = crc16(0xffff, ext->uuid, sizeof(ext->uuid));
@@ -136,7 +136,7 @@ static bool desc_checksum_matches(const struct ext *ext, uint32_t group, const u
 		crc = crc16(crc, desc, 0x1e);
 		if (ext->desc_bytes > 0x20)
 			crc = crc16(crc, desc + 0x20, ext->desc_bytes - 0x20);
-		return crc == stored;
+		return checksum_equal(crc, stored);
 	}
 	return true;
 }
@@ -220,7 +220,7 @@ static bool bitmap_checksum_matches(const struct ext *ext, const struct group *g
 		return true;
 	uint32_t crc = crc32c(ext->checksum_seed, ext->bitmap, ext->clusters_per_group / 8);
 	uint32_t mask = ext->desc_bytes >= 64 ? UINT32_MAX : 0xffff;
-	return (crc & mask) == group->bitmap_checksum;
+	return checksum_equal(crc & mask, group->bitmap_checksum);
 }
 
 static int use_bitmap(struct file_system *fs, const struct group *group, struct sink *sink)
@@ -322,7 +322,7 @@ static int judge(struct file_system *fs, struct view *super, const struct ext *e
 {
 	uint16_t state = le16(super, 58);
 
-	if (has_metadata_csum(ext) && crc32c(~0u, super->data, 1020) != le32(super, 1020))
+	if (has_metadata_csum(ext) && !checksum_equal(crc32c(~0u, super->data, 1020), le32(super, 1020)))
 		return reader_reason(fs, OPEN_WHOLE, "its superblock does not match its checksum");
 	if (ext->incompat & INCOMPAT_JOURNAL_DEV)
 		return reader_reason(fs, OPEN_WHOLE, "it is the external journal of another file system");

@@ -37,7 +37,7 @@ static int read_header(struct source *source, uint32_t sector_bytes, uint64_t lb
 		return 0;
 	memcpy(checked, sector, sizeof(checked));
 	memset(checked + 16, 0, 4);
-	if (~crc32_ieee(~0u, checked, sizeof(checked)) != le32(&view, 16))
+	if (!checksum_equal(~crc32_ieee(~0u, checked, sizeof(checked)), le32(&view, 16)))
 		return 0;
 	*header = (struct header){
 		.lba = lba,
@@ -54,7 +54,7 @@ static int read_header(struct source *source, uint32_t sector_bytes, uint64_t lb
 	if (!*entries)
 		return -ENOMEM;
 	result = source->read(source, header->entries_lba * sector_bytes, *entries, bytes);
-	if (result == 0 && ~crc32_ieee(~0u, *entries, bytes) == le32(&view, 88))
+	if (result == 0 && checksum_equal(~crc32_ieee(~0u, *entries, bytes), le32(&view, 88)))
 		return 1;
 	free(*entries);
 	*entries = NULL;

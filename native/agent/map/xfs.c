@@ -48,8 +48,8 @@ static bool checksum_matches(const unsigned char *data, size_t bytes, size_t at)
 
 	crc = crc32c(crc, zero, sizeof(zero));
 	crc = ~crc32c(crc, data + at + 4, bytes - at - 4);
-	return crc == ((uint32_t)data[at] | (uint32_t)data[at + 1] << 8 | (uint32_t)data[at + 2] << 16 |
-		       (uint32_t)data[at + 3] << 24);
+	return checksum_equal(crc, (uint32_t)data[at] | (uint32_t)data[at + 1] << 8 | (uint32_t)data[at + 2] << 16 |
+					   (uint32_t)data[at + 3] << 24);
 }
 
 static int read_ag(struct file_system *fs, uint32_t number, struct ag *ag)
