@@ -174,7 +174,8 @@ describe.skipIf(!possible)("used-block maps", () => {
       "conv=notrunc",
     );
     const { regions } = await mapOf(image.path);
-    expect(regions[0]).toMatchObject({ kind: "ext4", method: "whole", extents: [[0, 256 * MIB]] });
+    expect(regions[0]).toMatchObject({ kind: "ext4", method: "whole" });
+    expect(regions[0]?.extents).toContainEqual([0, 256 * MIB]);
     expect(regions[0]?.reason).toMatch(/bitmap of group 0 does not match its checksum/);
   });
 });
