@@ -32,6 +32,7 @@ export class AgentLink {
   readonly #onAbort: () => void;
   readonly #heartbeat: NodeJS.Timeout;
   #receivedBytes = 0;
+  #stopWaiting: (reason: unknown) => void = () => {};
   #closed: Promise<void> | undefined;
 
   constructor(
@@ -50,6 +51,7 @@ export class AgentLink {
     this.#aborted = new Promise((_, reject) => {
       onAbort = () => {
         this.send("stop", Buffer.alloc(0));
+        this.#stopWaiting(signal?.reason);
         reject(signal?.reason);
       };
     });
@@ -89,11 +91,22 @@ export class AgentLink {
   async next(): Promise<Heard> {
     for (;;) {
       this.#signal?.throwIfAborted();
-      const { done, value } = await Promise.race([this.#messages.next(), this.#aborted]);
+      const { done, value } = await this.#unlessAborted(this.#messages.next());
       if (done) throw await this.#whyItEnded();
       if (value.type === "error") throw this.#reported(value.body);
       if (value.type !== "pong") return value;
     }
+  }
+
+  /**
+   * Waits for one step of a long stream, or for the abort. Not a race with one promise that lives as long as the
+   * stream: it would keep every step's continuation until the end.
+   */
+  #unlessAborted<T>(step: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#stopWaiting = reject;
+      step.then(resolve, reject);
+    });
   }
 
   async close(): Promise<void> {
