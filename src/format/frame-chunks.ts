@@ -14,6 +14,8 @@ export interface FrameChunk {
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const CHUNK_FRAMES = 8192;
+/** On a sparse disk each run may complete a table of its own, which waits for the chunk to be written. */
+const CHUNK_RUNS = 256;
 
 /** Bytes that a buffer for any chunk needs. */
 export const CHUNK_ROOM_BYTES = CHUNK_BYTES + RAW_FRAME_BYTES;
@@ -69,7 +71,9 @@ export function chunkDiskBytes(chunk: FrameChunk): number {
 
 function continuesChunk(chunk: FrameChunk, pack: number, frame: number): boolean {
   const follows = chunk.pack === pack && chunk.firstFrame + chunk.count === frame;
-  return follows && chunk.count < CHUNK_FRAMES && chunkBytes(chunk) < CHUNK_BYTES;
+  const small =
+    chunk.count < CHUNK_FRAMES && chunk.runs.length < CHUNK_RUNS && chunkBytes(chunk) < CHUNK_BYTES;
+  return follows && small;
 }
 
 function framesThatFit(chunk: FrameChunk, most: number): number {
