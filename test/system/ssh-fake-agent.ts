@@ -4,7 +4,8 @@ import { chmodSync, writeFileSync } from "node:fs";
  * An agent that misbehaves on purpose: a stand-alone program for `agentBinary`, whose `body` runs after HELLO.
  *
  * In `body`, `send(type, object or Buffer)` sends a message and `onMessage(type)` is called for each one received.
- * Like the real agent it removes itself, and ends when its input does.
+ * Like the real agent it removes itself, and ends when its input does. Before HELLO it writes its process's number to
+ * `file`.pid.
  */
 export function writeFakeAgent(file: string, body: string, hello: object = {}): string {
   const greeting = {
@@ -15,6 +16,11 @@ export function writeFakeAgent(file: string, body: string, hello: object = {}): 
 const fs = require("node:fs");
 const path = require("node:path");
 fs.rmSync(path.dirname(__filename), { recursive: true });
+try {
+  fs.writeFileSync(${JSON.stringify(`${file}.pid`)}, String(process.pid));
+} catch {
+  // Another user's directory: nobody there asks for the number.
+}
 function send(type, body) {
   const payload = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
   const header = Buffer.alloc(8);
@@ -36,6 +42,7 @@ process.stdin.on("data", (chunk) => {
   }
 });
 process.stdin.on("end", () => process.exit(0));
+process.stdout.on("error", () => process.exit(1));
 send(0x01, ${JSON.stringify(greeting)});
 ${body}
 `;
