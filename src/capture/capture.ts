@@ -6,12 +6,13 @@ import type { SshConnection } from "../ssh/connection.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { gradeOf } from "./grade.ts";
 import { ImageWriter } from "./image-writer.ts";
-import { type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
+import { type CaptureMode, type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
 import { type CopyRecord, sealImage } from "./seal.ts";
 
 export interface CaptureOptions {
   /** Devices to capture; empty: chosen from the machine facts. */
   disks: string[];
+  mode: CaptureMode;
   level: number;
   onReadError: "stop" | "zero";
   limitRateBytesPerSecond: number;
@@ -88,7 +89,7 @@ async function copyDisks(
   const freeze = prepared.freezeMountpoints;
   const request: CaptureRequest = {
     disks: prepared.disks.map((disk) => disk.device),
-    refreshMetadata: freeze.length === 0,
+    refreshMetadata: freeze.length === 0 && options.mode !== "fuzzy",
     level: options.level,
     threads: 0,
     limitRateBytesPerSecond: options.limitRateBytesPerSecond,

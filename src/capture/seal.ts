@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { AgentMessageOf } from "../agent/wire.ts";
 import { buildImageConfig, type DoppelConfig, type Grade, type ReadErrorRecord } from "../image/config.ts";
+import { type Descriptor, MEDIA_TYPES } from "../image/manifest.ts";
 import type { Reference } from "../image/reference.ts";
 import type { MachineFacts } from "../machine/facts.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
@@ -34,11 +35,22 @@ export async function sealImage(
 ): Promise<StoredImage> {
   const { written, prepared } = options;
   const created = new Date().toISOString();
-  const config = buildImageConfig(describe(options, created), {
-    architecture: architectureOf(prepared.facts),
-    created,
-  });
-  return await store.commitImage(reference, { config, maps: written.maps, packs: written.packs });
+  const firmwareVariables = await writeVariables(store, prepared);
+  const doppel = describe(options, created);
+  if (firmwareVariables) doppel.firmwareVariables = firmwareVariables.digest;
+  const config = buildImageConfig(doppel, { architecture: architectureOf(prepared.facts), created });
+  return await store.commitImage(reference, { ...written, config, firmwareVariables });
+}
+
+/** The machine's UEFI variables as a blob of their own: docs/image-format.md, Firmware variables. */
+async function writeVariables(
+  store: ImageStore,
+  { firmwareVariables }: PreparedCapture,
+): Promise<Descriptor | undefined> {
+  if (firmwareVariables.length === 0) return undefined;
+  const blob = Buffer.from(JSON.stringify({ version: 1, variables: firmwareVariables }));
+  const { digest, sizeBytes } = await store.blobs.put(blob);
+  return { mediaType: MEDIA_TYPES.firmwareVariables, digest, size: sizeBytes };
 }
 
 function describe({ prepared, record, written, ...options }: SealOptions, finishedAt: string): DoppelConfig {

@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { AgentSession } from "../agent/session.ts";
 import { type CaptureOptions, type CaptureResult, captureMachine } from "../capture/capture.ts";
-import { prepareCapture } from "../capture/prepare.ts";
+import { CAPTURE_MODES, type CaptureMode, prepareCapture } from "../capture/prepare.ts";
 import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { type ConnectOptions, openConnection } from "../ssh/connect.ts";
@@ -18,7 +18,9 @@ interface CaptureFlags {
   identity?: string;
   sshConfig?: string;
   level: string;
-  freeze?: string | true;
+  mode: CaptureMode;
+  freeze?: true;
+  freezeBudget: string;
   onReadError: "stop" | "zero";
   limitRate?: string;
   limitCpu?: string;
@@ -26,8 +28,6 @@ interface CaptureFlags {
   dryRun?: boolean;
   json?: boolean;
 }
-
-const FREEZE_DEFAULT = "10m";
 
 /** `doppel capture TARGET --name REF`. */
 export function captureCommand(): Command {
@@ -44,10 +44,16 @@ export function captureCommand(): Command {
     .option("--identity <file>", "the private key to log in with")
     .option("--ssh-config <file>", "this file instead of ~/.ssh/config")
     .option("--level <n>", "zstd level, 1 to 19", "3")
-    .option(
-      "--freeze [budget]",
-      `keep the file systems frozen for the whole copy, at most so long (${FREEZE_DEFAULT})`,
+    .addOption(
+      new Option("--mode <mode>", "offline: only if nothing can be written; fuzzy: never freeze anything")
+        .choices(CAPTURE_MODES)
+        .default("auto"),
     )
+    .option(
+      "--freeze",
+      "keep the file systems frozen for the whole copy: they cannot be written until it is over",
+    )
+    .option("--freeze-budget <time>", "with --freeze, thaw after so long whatever happens", "10m")
     .addOption(
       new Option("--on-read-error <what>", "stop, or go on with zeros in place of what cannot be read")
         .choices(["stop", "zero"])
@@ -87,7 +93,7 @@ async function run(target: string, flags: CaptureFlags): Promise<void> {
     return;
   }
   await using store = await ImageStore.open();
-  const progress = createProgress("capture", { silent: flags.json === true });
+  const progress = createProgress("capture");
   try {
     const result = await captureMachine(connection, store, reference, options, {
       prepared: (prepared) => progress.log(describePlan(prepared).trimEnd()),
@@ -110,15 +116,21 @@ function readOptions(flags: CaptureFlags): CaptureOptions {
   if (!Number.isInteger(level) || level < 1 || level > 19) {
     throw new DoppelError("usage", `'${flags.level}' is not a level from 1 to 19`, { exitCode: EXIT.usage });
   }
-  const freeze = flags.freeze === true ? FREEZE_DEFAULT : flags.freeze;
+  if (flags.freeze && flags.mode === "fuzzy") {
+    throw new DoppelError("usage", "--mode fuzzy freezes nothing: leave out --freeze", {
+      exitCode: EXIT.usage,
+    });
+  }
+  const budgetMs = parseDuration(flags.freezeBudget);
   return {
     disks: flags.disk,
+    mode: flags.mode,
     level,
     onReadError: flags.onReadError,
     limitRateBytesPerSecond: flags.limitRate === undefined ? 0 : parseSize(flags.limitRate),
     limitCpuPercent: flags.limitCpu === undefined ? 0 : parsePercent(flags.limitCpu),
     priority: flags.priority,
-    freezeMs: freeze === undefined ? 0 : parseDuration(freeze),
+    freezeMs: flags.freeze ? budgetMs : 0,
     signal: interruptSignal(),
   };
 }

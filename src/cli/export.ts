@@ -37,7 +37,7 @@ async function run(ref: string, flags: ExportFlags): Promise<void> {
   const image = await store.resolve(parseReference(ref));
   const index = chooseDisk(image, flags.disk);
   await using disk = await store.openDisk(image, index);
-  const progress = createProgress(`export ${format.name}`, { silent: flags.json === true });
+  const progress = createProgress(`export ${format.name}`);
   try {
     const result = await exportDisk(disk, {
       path: flags.output,

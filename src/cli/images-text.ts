@@ -1,3 +1,4 @@
+import { MEDIA_TYPES } from "../image/manifest.ts";
 import type { TaggedImage } from "../store/catalog.ts";
 import type { StoredImage } from "../store/image-store.ts";
 import type { VerifyReport } from "../store/verify.ts";
@@ -25,6 +26,7 @@ export function imageTable(images: readonly TaggedImage[], now: Date): string {
 export function describeImage(image: StoredImage, tags: readonly { name: string; tag: string }[]): string {
   const { doppel, created } = image.config;
   const stored = image.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
+  const packs = image.manifest.layers.filter((layer) => layer.mediaType === MEDIA_TYPES.pack).length;
   const lines = [
     `digest    ${image.digest}`,
     `names     ${tags.map(({ name, tag }) => `${name}:${tag}`).join(", ") || "none"}`,
@@ -32,7 +34,8 @@ export function describeImage(image: StoredImage, tags: readonly { name: string;
     `created   ${created}`,
     `grade     ${doppel.grade}`,
     `lineage   ${doppel.lineage.kind}${doppel.lineage.parent ? `, child of ${doppel.lineage.parent}` : ""}`,
-    `stored    ${formatBytes(stored)} in ${image.manifest.layers.length - doppel.disks.length} packs`,
+    `stored    ${formatBytes(stored)} in ${packs} packs`,
+    ...(doppel.firmwareVariables ? [`firmware  UEFI variables ${doppel.firmwareVariables}`] : []),
   ];
   for (const disk of doppel.disks) {
     lines.push(

@@ -64,7 +64,7 @@ async function show(ref: string, options: JsonOption): Promise<void> {
 async function verify(ref: string, options: JsonOption): Promise<void> {
   await using store = await ImageStore.open();
   const image = await store.resolve(parseReference(ref));
-  const progress = createProgress("verify", { silent: options.json === true });
+  const progress = createProgress("verify");
   const started = performance.now();
   let report: Awaited<ReturnType<typeof verifyImage>>;
   try {

@@ -22,8 +22,8 @@ interface InspectFlags {
 export function inspectCommand(): Command {
   return new Command("inspect")
     .description("a machine's facts and what a capture of it would do; or the facts in an image")
-    .argument("<target>", "[user@]host[:port], a Host of your ssh config, or with --image an image")
-    .option("--image", "the argument is an image of the store")
+    .argument("<what>", "[user@]host[:port], a Host of your ssh config, or an image as name:tag")
+    .option("--image", "it is an image, although it has no tag")
     .option(
       "--disk <dev>",
       "a disk to plan for; can be given again",
@@ -33,9 +33,14 @@ export function inspectCommand(): Command {
     .option("--identity <file>", "the private key to log in with")
     .option("--ssh-config <file>", "this file instead of ~/.ssh/config")
     .option("--json", "print the result as JSON")
-    .action((target: string, flags: InspectFlags) =>
-      flags.image ? inspectImage(target, flags) : inspectMachine(target, flags),
+    .action((what: string, flags: InspectFlags) =>
+      flags.image || namesImage(what) ? inspectImage(what, flags) : inspectMachine(what, flags),
     );
+}
+
+/** `web1:before-upgrade` and `…@sha256:…` are no machines: a port is a number, a host has no such name. */
+function namesImage(what: string): boolean {
+  return /@sha256:[0-9a-f]{64}$/.test(what) || /^[^@[\]]+:(?!\d+$)[\w.-]+$/.test(what);
 }
 
 async function inspectMachine(target: string, flags: InspectFlags): Promise<void> {
@@ -46,8 +51,9 @@ async function inspectMachine(target: string, flags: InspectFlags): Promise<void
     signal,
   });
   await using session = await AgentSession.open(connection, { signal });
-  const prepared = await prepareCapture(session, { disks: flags.disk, freezeMs: 0 });
-  if (flags.json) printJson(prepared);
+  const prepared = await prepareCapture(session, { disks: flags.disk, mode: "auto", freezeMs: 0 });
+  const { firmwareVariables: _, ...printed } = prepared;
+  if (flags.json) printJson(printed);
   else
     process.stdout.write(
       `${describeFacts(prepared.facts)}\nA capture would take:\n${describePlan(prepared)}`,

@@ -40,7 +40,7 @@ async function runThaw(ref: string, flags: ThawFlags): Promise<void> {
   const reference = parseReference(ref);
   await using store = await ImageStore.open();
   const image = await store.resolve(reference);
-  const progress = createProgress("base", { silent: flags.json === true });
+  const progress = createProgress("base");
   try {
     const result = await thaw(store, image, {
       image: formatReference(reference),

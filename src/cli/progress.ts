@@ -18,9 +18,8 @@ export interface Progress {
 
 const LINE_EVERY_MS = 3000;
 
-/** A bar on a terminal; one line every few seconds elsewhere; nothing when `silent`. All of it on stderr. */
-export function createProgress(label: string, options: { silent?: boolean } = {}): Progress {
-  if (options.silent) return { update: () => {}, log: () => {}, stop: () => {} };
+/** A bar on a terminal; one line every few seconds elsewhere. All of it on stderr, also of a `--json` run. */
+export function createProgress(label: string): Progress {
   return process.stderr.isTTY ? barProgress(label) : lineProgress(label);
 }
 

@@ -47,6 +47,8 @@ const doppelSchema = z.object({
   /** Host name of the machine the disks came from. */
   host: z.string(),
   disks: z.array(diskSchema).min(1).max(256),
+  /** The blob with the machine's UEFI variables, a layer of the manifest. */
+  firmwareVariables: digestSchema.optional(),
   /** What the agent saw; src/machine/facts.ts has the schema. */
   facts: z.record(z.string(), z.unknown()),
   lineage: z.object({

@@ -8,6 +8,7 @@ export const MEDIA_TYPES = {
   config: "application/vnd.oci.image.config.v1+json",
   artifact: "application/vnd.doppel.image.v1",
   diskMap: "application/vnd.doppel.disk-map.v1",
+  firmwareVariables: "application/vnd.doppel.firmware-variables.v1+json",
   pack: "application/vnd.doppel.pack.v1+zstd",
 } as const;
 
@@ -30,10 +31,13 @@ export const manifestSchema = z.looseObject({
 export type Descriptor = z.infer<typeof descriptorSchema>;
 export type Manifest = z.infer<typeof manifestSchema>;
 
-/** The manifest of an image: disk maps first, then each pack once (docs/image-format.md, Manifest). */
+/**
+ * The manifest of an image: disk maps first, then firmware variables where there are any, then each pack once
+ * (docs/image-format.md, Manifest).
+ */
 export function buildManifest(
   config: Descriptor,
-  maps: readonly Descriptor[],
+  mapsAndVariables: readonly Descriptor[],
   packs: readonly MapPack[],
 ): Manifest {
   const seen = new Set<string>();
@@ -48,7 +52,7 @@ export function buildManifest(
     mediaType: MEDIA_TYPES.manifest,
     artifactType: MEDIA_TYPES.artifact,
     config,
-    layers: [...maps, ...packLayers],
+    layers: [...mapsAndVariables, ...packLayers],
   };
 }
 

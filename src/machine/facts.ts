@@ -6,6 +6,14 @@ const bytes = z.int().nonnegative();
 
 const bootEntrySchema = z.object({ id: z.string(), label: text, active: z.boolean(), loader: text });
 
+const firmwareVariableSchema = z.object({
+  name: z.string(),
+  guid: z.string(),
+  attributes: z.int().nonnegative(),
+  /** Hexadecimal. */
+  data: z.string().regex(/^([0-9a-f]{2})*$/),
+});
+
 const nicSchema = z.object({
   name: z.string(),
   /** `physical`, `bond`, `bridge`, `vlan` or `virtual`. */
@@ -79,6 +87,8 @@ export const machineFactsSchema = z.looseObject({
     type: z.enum(["bios", "uefi"]),
     secureBoot: z.boolean().optional(),
     bootOrder: z.array(bootEntrySchema).optional(),
+    /** Every UEFI variable; an image keeps them in a blob of their own. */
+    variables: z.array(firmwareVariableSchema).optional(),
   }),
   nics: z.array(nicSchema),
   block: z.array(blockDeviceSchema),
@@ -97,6 +107,7 @@ export const machineFactsSchema = z.looseObject({
 });
 
 export type MachineFacts = z.infer<typeof machineFactsSchema>;
+export type FirmwareVariable = z.infer<typeof firmwareVariableSchema>;
 export type BlockDevice = MachineFacts["block"][number];
 export type Nic = MachineFacts["nics"][number];
 

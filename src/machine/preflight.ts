@@ -24,8 +24,15 @@ export function chooseDisks(facts: MachineFacts): string[] {
 }
 
 /** Compares the chosen disks with the machine: what would be wrong is refused, what one should know is noted. */
-export function preflight(facts: MachineFacts, plan: CapturePlan): Verdict {
-  const refusals = plan.disks.flatMap((disk) => (disk.sizeBytes === 0 ? [noBytes(disk.device)] : []));
+export function preflight(
+  facts: MachineFacts,
+  plan: CapturePlan,
+  wanted: { offlineOnly?: boolean } = {},
+): Verdict {
+  const refusals = plan.disks.flatMap((disk) => [
+    ...(disk.sizeBytes === 0 ? [noBytes(disk.device)] : []),
+    ...(wanted.offlineOnly && disk.writable ? [inUse(disk.device, disk.mounted)] : []),
+  ]);
   const notes = [...splitStacks(facts, plan), ...wholeRegions(plan), ...leftOut(facts, plan), ...swap(plan)];
   const outcome = refusals.length > 0 ? "refused" : notes.length > 0 ? "ready-with-notes" : "ready";
   return { outcome, refusals, notes };
@@ -43,6 +50,14 @@ function holdsSomething(facts: MachineFacts, disk: BlockDevice): boolean {
 
 function noBytes(device: string): Remark {
   return { code: "disk-empty", message: `${device} has no bytes`, hint: "is the medium in the drive?" };
+}
+
+function inUse(device: string, mountpoints: readonly string[]): Remark {
+  return {
+    code: "disk-in-use",
+    message: `${device} is not offline: ${mountpoints.join(", ")} can be written`,
+    hint: "unmount it, or capture with --mode auto",
+  };
 }
 
 /** A volume group or an array that spans a disk which is not captured cannot be put together again. */

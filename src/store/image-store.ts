@@ -28,6 +28,8 @@ export interface StoredImage {
 export interface NewImage {
   config: ImageConfig;
   maps: readonly Descriptor[];
+  /** The blob that the config names. */
+  firmwareVariables?: Descriptor | undefined;
   packs: readonly MapPack[];
 }
 
@@ -92,7 +94,8 @@ export class ImageStore implements AsyncDisposable {
       digest: configBlob.digest,
       size: configBlob.sizeBytes,
     };
-    const manifest = buildManifest(descriptor, image.maps, image.packs);
+    const { maps, firmwareVariables: variables, packs } = image;
+    const manifest = buildManifest(descriptor, variables ? [...maps, variables] : maps, packs);
     for (const layer of manifest.layers) await this.#requireBlob(layer);
     const { digest, sizeBytes } = await this.blobs.put(Buffer.from(JSON.stringify(manifest)));
     const stored = { digest, manifest, manifestBytes: sizeBytes, config: image.config };

@@ -5,12 +5,17 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define VARS "/sys/firmware/efi/efivars/"
 #define GLOBAL "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 #define MAX_VARIABLE_BYTES 8192
 #define MAX_BOOT_ENTRIES 64
+/* A name, a dash and a GUID of 36 characters. */
+#define GUID_LENGTH 36
+#define MAX_ANY_VARIABLE_BYTES (64 * 1024)
+#define MAX_VARIABLES_BYTES (512 * 1024)
 
 static bool read_variable(const char *name, unsigned char *buffer, struct view *view)
 {
@@ -72,6 +77,43 @@ static json_t *boot_entry(uint16_t number)
 			 text_json(loader));
 }
 
+struct variables {
+	json_t *list;
+	size_t bytes;
+};
+
+/* Adds one variable, its value in hexadecimal, as long as all of them stay within bounds. */
+static void add_variable(void *context, const char *file)
+{
+	static unsigned char value[MAX_ANY_VARIABLE_BYTES];
+	static char hex[2 * MAX_ANY_VARIABLE_BYTES + 1];
+	struct variables *variables = context;
+	char path[512], name[256];
+	size_t length = strlen(file);
+
+	if (length < GUID_LENGTH + 2 || length >= sizeof(name) || file[length - GUID_LENGTH - 1] != '-')
+		return;
+	snprintf(path, sizeof(path), VARS "%s", file);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t got = read(fd, value, sizeof(value));
+	close(fd);
+	if (got < 4 || (size_t)got == sizeof(value) || variables->bytes + (size_t)got > MAX_VARIABLES_BYTES)
+		return;
+	variables->bytes += (size_t)got;
+	struct view view = {.data = value, .size = (size_t)got};
+	hex[0] = '\0';
+	for (size_t i = 4; i < (size_t)got; i++)
+		snprintf(hex + 2 * (i - 4), 3, "%02x", value[i]);
+	memcpy(name, file, length - GUID_LENGTH - 1);
+	name[length - GUID_LENGTH - 1] = '\0';
+	json_array_append_new(variables->list,
+			      json_pack("{s:o, s:o, s:I, s:s}", "name", text_json(name), "guid",
+					text_json(file + length - GUID_LENGTH), "attributes", (json_int_t)le32(&view, 0),
+					"data", hex));
+}
+
 json_t *facts_firmware(void)
 {
 	unsigned char buffer[MAX_VARIABLE_BYTES];
@@ -91,5 +133,8 @@ json_t *facts_firmware(void)
 		}
 		json_object_set_new(firmware, "bootOrder", order);
 	}
+	struct variables variables = {.list = json_array()};
+	text_folder(VARS, add_variable, &variables);
+	json_object_set_new(firmware, "variables", variables.list);
 	return firmware;
 }
