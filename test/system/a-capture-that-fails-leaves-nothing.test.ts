@@ -1,69 +1,51 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DiskImage } from "../../fixtures/disks.ts";
-import { Sshd } from "../../fixtures/sshd.ts";
-import { type CommandResult, Doppel, must, packageRoot, runCommand } from "./doppel.ts";
+import {
+  bytesArrived,
+  type CommandResult,
+  Doppel,
+  expectNothingLeft,
+  must,
+  packageRoot,
+  possible,
+  type RunningCommand,
+  runCommand,
+  runningAgent,
+  Source,
+} from "./doppel.ts";
 
 const MIB = 1024 * 1024;
-const possible = (process.getuid?.() === 0 && Sshd.available()) || process.env.CI !== undefined;
 
 describe.skipIf(!possible)("a capture that fails half-way", () => {
-  let sshd: Sshd;
-  let image: DiskImage;
+  let source: Source;
   let args: string[];
 
   beforeAll(async () => {
-    sshd = await Sshd.start();
-    image = new DiskImage(64 * MIB);
-    await must(
-      "dd",
-      "if=/dev/urandom",
-      `of=${image.path}`,
-      "bs=1M",
-      "count=64",
-      "status=none",
-      "conv=notrunc",
-    );
-    const login = [sshd.target, "--ssh-config", sshd.sshConfig(), "--identity", sshd.userKey];
-    args = ["capture", ...login, "--disk", image.attach({ readOnly: true }), "--name", "half"];
+    source = await Source.start(64);
+    args = [...source.capture, "--name", "half"];
   });
 
   afterAll(async () => {
-    image[Symbol.dispose]();
-    await sshd[Symbol.asyncDispose]();
+    await source[Symbol.asyncDispose]();
   });
 
-  /** Starts a slow capture, calls `disturb` once its agent runs, and returns how it ended. */
+  /** Starts a slow capture, calls `disturb` once bytes have arrived, and returns how it ended. */
   async function disturbed(
     doppel: Doppel,
-    disturb: (agentPid: number) => Promise<void> | void,
+    disturb: (agentPid: number, running: RunningCommand) => Promise<void> | void,
   ): Promise<CommandResult> {
-    const running = doppel.run(...args, "--limit-rate", "4M");
-    let pid = 0;
-    while (pid === 0) pid = Number((await runCommand("pgrep", ["-n", "-x", "doppel-agent"])).stdout.trim());
-    // Bytes on their way: a temporary blob has grown.
-    const uploads = join(doppel.home, "store/uploads");
-    for (let found = false; !found; ) {
-      const sizes = await runCommand("bash", ["-c", `stat -c %s '${uploads}'/* 2>/dev/null`]);
-      found = sizes.stdout.split("\n").some((size) => Number(size) > 1024 * 1024);
-    }
-    await disturb(pid);
-    return await running;
-  }
-
-  async function expectNothingLeft(doppel: Doppel): Promise<void> {
-    expect(await doppel.json("images", "ls")).toEqual([]);
-    expect(readdirSync(join(doppel.home, "store/uploads"))).toEqual([]);
-    await expect
-      .poll(async () => (await runCommand("pgrep", ["-x", "doppel-agent"])).stdout, { timeout: 40_000 })
-      .toBe("");
+    const running = doppel.start(...args, "--limit-rate", "4M");
+    const pid = await runningAgent();
+    await bytesArrived(doppel, MIB);
+    await disturb(pid, running);
+    return await running.ended;
   }
 
   it("because the connection was cut: says how much had come, leaves no agent", async () => {
     using doppel = new Doppel();
-    const result = await disturbed(doppel, () => sshd.cutConnections());
+    const result = await disturbed(doppel, () => source.sshd.cutConnections());
     expect(result).toMatchObject({ code: 1, stderr: expect.stringMatching(/connection-lost/) });
     await expectNothingLeft(doppel);
   });
@@ -72,6 +54,39 @@ describe.skipIf(!possible)("a capture that fails half-way", () => {
     using doppel = new Doppel();
     const result = await disturbed(doppel, (pid) => void process.kill(pid, "SIGKILL"));
     expect(result).toMatchObject({ code: 1, stderr: expect.stringMatching(/agent-ended/) });
+    await expectNothingLeft(doppel);
+  });
+
+  it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+    "because of %s: ends with exit code 130",
+    async (name) => {
+      using doppel = new Doppel();
+      const result = await disturbed(doppel, (_, { child }) => void child.kill(name));
+      expect(result).toMatchObject({ code: 130, stdout: "", stderr: expect.stringMatching(/interrupted/) });
+      await expectNothingLeft(doppel);
+    },
+  );
+
+  it("because the command was killed: the next gc takes what it left, and the name is free", async () => {
+    using doppel = new Doppel();
+    const result = await disturbed(doppel, (_, { child }) => void child.kill("SIGKILL"));
+    expect(result.code).toBe(-1);
+    expect(readdirSync(join(doppel.home, "store/uploads"))).not.toEqual([]);
+    expect(await doppel.json("images", "gc")).toMatchObject({ uploads: 2 });
+    await expectNothingLeft(doppel);
+    await doppel.json(...args);
+    expect(await doppel.json("images", "ls")).toMatchObject([{ name: "half" }]);
+  });
+
+  it("because the command hangs: the agent ends by itself after its time limit", async () => {
+    using doppel = new Doppel();
+    const running = doppel.start(...args, "--limit-rate", "4M");
+    const pid = await runningAgent();
+    await bytesArrived(doppel, MIB);
+    running.child.kill("SIGSTOP");
+    await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 60_000 }).toBe(false);
+    running.child.kill("SIGCONT");
+    expect(await running.ended).toMatchObject({ code: 1, stdout: "" });
     await expectNothingLeft(doppel);
   });
 

@@ -4,10 +4,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DiskImage, fillAndFragment } from "../../fixtures/disks.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
-import { Doppel, must, runCommand } from "./doppel.ts";
+import { Doppel, loginTo, must, possible, runCommand } from "./doppel.ts";
 
 const MIB = 1024 * 1024;
-const possible = (process.getuid?.() === 0 && Sshd.available()) || process.env.CI !== undefined;
 
 /** Offsets in MiB. */
 const ROOT = { start: 2, length: 300 };
@@ -62,7 +61,7 @@ describe.skipIf(!possible)("a captured disk", () => {
     sshd = await Sshd.start();
     image = await makeDisk();
     disk = image.attach({ readOnly: true });
-    login = [sshd.target, "--ssh-config", sshd.sshConfig(), "--identity", sshd.userKey];
+    login = loginTo(sshd);
     target = [...login, "--disk", disk];
   });
 

@@ -3,11 +3,10 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { DiskImage } from "../../fixtures/disks.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
-import { Doppel, must, packageRoot, runCommand } from "./doppel.ts";
+import { Doppel, loginTo, must, packageRoot, possible, runCommand } from "./doppel.ts";
 
 const MIB = 1024 * 1024;
 const TIB = MIB * MIB;
-const possible = (process.getuid?.() === 0 && Sshd.available()) || process.env.CI !== undefined;
 
 /** Runs doppel and returns the most memory that it had resident, in bytes (getrusage counts KiB). */
 async function residentPeak(
@@ -42,11 +41,10 @@ describe.skipIf(!possible)("a disk of 16 TiB", () => {
     const sshd = await Sshd.start();
     using doppel = new Doppel();
     try {
-      const login = [sshd.target, "--ssh-config", sshd.sshConfig(), "--identity", sshd.userKey];
       const capture = await residentPeak(
         doppel,
         "capture",
-        ...login,
+        ...loginTo(sshd),
         "--disk",
         loop,
         "--name",
