@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { DiskImage, fillAndFragment } from "../../fixtures/disks.ts";
@@ -61,6 +62,35 @@ async function xfs(path: string): Promise<{ blockBytes: number; used: Uint8Array
   return { blockBytes: field("blocksize"), used };
 }
 
+/** partclone's domain log: ranges of bytes in use are marked with a plus. */
+async function partclone(type: string, path: string): Promise<[number, number][]> {
+  const log = `${path}.domain`;
+  await must(
+    `partclone.${type}`,
+    "--domain",
+    "--source",
+    path,
+    "--output",
+    log,
+    "--logfile",
+    `${path}.log`,
+    "--overwrite",
+    log,
+  );
+  const lines = readFileSync(log, "utf8").matchAll(/^(0x[0-9A-F]+) {2}(0x[0-9A-F]+) {2}\+$/gm);
+  return [...lines].map(([, offset, length]) => [Number(offset), Number(length)]);
+}
+
+/** The ranges that no extent covers. */
+function uncovered(ranges: [number, number][], extents: [number, number][]): [number, number][] {
+  const sorted = [...extents].sort(([a], [b]) => a - b);
+  return ranges.filter(([offset, length]) => {
+    let at = offset;
+    for (const [start, size] of sorted) if (start <= at && start + size > at) at = start + size;
+    return at < offset + length;
+  });
+}
+
 const EXT: [string, string[]][] = [
   ["ext2", []],
   ["ext3", []],
@@ -109,6 +139,19 @@ async function checkAgainst(
   expect(extra).toBeLessThanOrEqual(mostExtra);
 }
 
+/** Every range that partclone would save is in our map. */
+async function checkAgainstPartclone(type: "extfs" | "xfs", path: string): Promise<void> {
+  const theirs = await partclone(type, path);
+  expect(theirs.length).toBeGreaterThan(0);
+  const { regions } = await mapOf(path);
+  expect(
+    uncovered(
+      theirs,
+      regions.flatMap((region) => region.extents),
+    ),
+  ).toEqual([]);
+}
+
 describe.skipIf(!possible)("used-block maps", () => {
   it.each(EXT)("of %s %j are exactly dumpe2fs's, fresh and after use", async (type, options) => {
     using image = new DiskImage(520 * MIB);
@@ -120,6 +163,8 @@ describe.skipIf(!possible)("used-block maps", () => {
     image.unmount(folder);
     image.detach(loop);
     await checkAgainst(ext, image.path, 0);
+    // partclone cannot read bigalloc.
+    if (!options.includes("bigalloc")) await checkAgainstPartclone("extfs", image.path);
   });
 
   it.each(XFS.map((options) => [options]))(
@@ -135,6 +180,7 @@ describe.skipIf(!possible)("used-block maps", () => {
       image.unmount(folder);
       image.detach(loop);
       await checkAgainst(xfs, image.path, 128);
+      await checkAgainstPartclone("xfs", image.path);
     },
   );
 
