@@ -65,10 +65,18 @@ function diskLines(disk: DomainDescription["disks"][number], index: number): str
     `    <disk type="file" device="disk">`,
     `      <driver name="qemu" type="qcow2" discard="unmap"/>`,
     `      <source file="${escapeXml(disk.path)}"/>`,
-    `      <target dev="vd${String.fromCharCode(97 + index)}" bus="virtio"/>`,
+    `      <target dev="${targetName("vd", index)}" bus="virtio"/>`,
     ...(disk.serial ? [`      <serial>${escapeXml(disk.serial)}</serial>`] : []),
     `    </disk>`,
   ];
+}
+
+/** vda to vdz, then vdaa, vdab and so on, as Linux counts disks. */
+export function targetName(prefix: string, index: number): string {
+  let letters = "";
+  for (let rest = index; rest >= 0; rest = Math.floor(rest / 26) - 1)
+    letters = String.fromCharCode(97 + (rest % 26)) + letters;
+  return prefix + letters;
 }
 
 function nicLines(nic: DomainDescription["nics"][number]): string[] {

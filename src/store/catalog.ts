@@ -1,3 +1,4 @@
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { wrapError } from "../errors.ts";
@@ -39,6 +40,8 @@ export class Catalog {
   static open(home: string): Catalog {
     const path = join(home, "catalog.db");
     try {
+      // Private from its first moment on; SQLite gives its other files the same mode.
+      closeSync(openSync(path, "a", 0o600));
       const database = new Database(path, { timeout: 30_000 });
       database.pragma("journal_mode = WAL");
       database.pragma("synchronous = FULL");
