@@ -1,6 +1,7 @@
 import type { PreparedCapture } from "../capture/prepare.ts";
 import { formatBytes } from "../units.ts";
 import { table } from "./output.ts";
+import { regionRows } from "./regions-text.ts";
 
 /** What will be captured how, and what the pre-flight check says. */
 export function describePlan(prepared: PreparedCapture): string {
@@ -10,16 +11,7 @@ export function describePlan(prepared: PreparedCapture): string {
     parts.push(
       `${disk.device}: ${formatBytes(disk.sizeBytes)}, ${used} used, partition table ${disk.table}\n`,
     );
-    const rows = disk.regions.map((region) => [
-      "",
-      region.path ?? (region.partition ? `partition ${region.partition}` : "-"),
-      region.kind,
-      formatBytes(region.lengthBytes),
-      `${formatBytes(region.usedBytes)} used`,
-      region.mountpoint ?? "",
-      region.method === "whole" ? "whole" : region.method,
-    ]);
-    parts.push(table(rows, [3, 4]));
+    parts.push(table(regionRows(disk.regions), [3, 4]));
   }
   for (const note of prepared.verdict.notes) {
     parts.push(`note: ${note.message}${note.hint ? ` (${note.hint})` : ""}\n`);

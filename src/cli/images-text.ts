@@ -4,6 +4,7 @@ import type { StoredImage } from "../store/image-store.ts";
 import type { VerifyReport } from "../store/verify.ts";
 import { formatBytes } from "../units.ts";
 import { table } from "./output.ts";
+import { regionRows } from "./regions-text.ts";
 
 /** The table of `doppel images ls`. */
 export function imageTable(images: readonly TaggedImage[], now: Date): string {
@@ -42,16 +43,7 @@ export function describeImage(image: StoredImage, tags: readonly { name: string;
       "",
       `disk ${disk.name}: ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.dataBytes)} of data`,
     );
-    const rows = disk.regions.map((region) => [
-      "",
-      region.path ?? (region.partition ? `partition ${region.partition}` : ""),
-      region.kind,
-      formatBytes(region.lengthBytes),
-      `${formatBytes(region.usedBytes)} used`,
-      region.mountpoint ?? "",
-      region.method === "whole" ? `taken whole${region.reason ? `: ${region.reason}` : ""}` : region.method,
-    ]);
-    lines.push(table(rows, [3]).trimEnd());
+    lines.push(table(regionRows(disk.regions), [3, 4]).trimEnd());
     for (const error of disk.readErrors) {
       lines.push(
         `  not readable, taken as zeros: cluster ${error.cluster} (byte ${error.offsetBytes}): ${error.message}`,

@@ -21,10 +21,14 @@ static const char *kind_of(const char *name)
 	snprintf(path, sizeof(path), BLOCK "%s/partition", name);
 	if (access(path, F_OK) == 0)
 		return "partition";
-	if (text_read(uuid, sizeof(uuid), BLOCK "%s/dm/uuid", name))
+	snprintf(path, sizeof(path), BLOCK "%s/dm", name);
+	/* One that was made by hand has no uuid: the text is then empty. */
+	if (access(path, F_OK) == 0) {
+		text_read(uuid, sizeof(uuid), BLOCK "%s/dm/uuid", name);
 		return strncmp(uuid, "LVM-", 4) == 0 ? "lvm" : strncmp(uuid, "CRYPT-", 6) == 0 ? "crypt"
 							: strncmp(uuid, "mpath-", 6) == 0     ? "multipath"
 											      : "dm";
+	}
 	snprintf(path, sizeof(path), BLOCK "%s/md", name);
 	if (access(path, F_OK) == 0)
 		return "md";
@@ -166,13 +170,49 @@ static void add_mounts(json_t *entry, const char *path)
 	json_object_set_new(entry, "mounts", list);
 }
 
+/* SCSI and SATA disks: the vital product data page 0x80, four bytes of header and the number, padded with blanks. */
+static bool read_vpd_serial(const char *name, char *serial, size_t size)
+{
+	char path[300];
+	unsigned char page[4 + 252];
+
+	snprintf(path, sizeof(path), BLOCK "%s/device/vpd_pg80", name);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return false;
+	size_t got = fread(page, 1, sizeof(page), file);
+	fclose(file);
+	if (got <= 4 || page[1] != 0x80)
+		return false;
+	const unsigned char *start = page + 4, *end = page + got;
+	size_t length = (size_t)page[2] << 8 | page[3];
+	if ((size_t)(end - start) > length)
+		end = start + length;
+	while (start < end && (*start == ' ' || *start == '\0'))
+		start++;
+	while (end > start && (end[-1] == ' ' || end[-1] == '\0'))
+		end--;
+	snprintf(serial, size, "%.*s", (int)(end - start), (const char *)start);
+	return serial[0] != '\0';
+}
+
+static void add_serial(json_t *entry, const char *name)
+{
+	char serial[256];
+
+	/* NVMe has it under device, virtio beside the queue. */
+	if (text_read(serial, sizeof(serial), BLOCK "%s/device/serial", name) ||
+	    text_read(serial, sizeof(serial), BLOCK "%s/serial", name) || read_vpd_serial(name, serial, sizeof(serial)))
+		json_object_set_new(entry, "serial", text_json(serial));
+}
+
 static void add_disk_facts(json_t *entry, const char *name)
 {
 	const char *transport = transport_of(name);
 
 	text_member(entry, "model", BLOCK "%s/device/model", name);
 	text_member(entry, "vendor", BLOCK "%s/device/vendor", name);
-	text_member(entry, "serial", BLOCK "%s/device/serial", name);
+	add_serial(entry, name);
 	text_member(entry, "wwn", BLOCK "%s/device/wwid", name);
 	if (transport)
 		json_object_set_new(entry, "transport", json_string(transport));
