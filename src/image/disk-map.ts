@@ -178,25 +178,26 @@ export class DiskMap {
   async *extents(): AsyncGenerator<Extent[]> {
     let nextCluster = 0;
     for (let start = 0; start < this.extentCount; start += EXTENTS_A_READ) {
-      const count = Math.min(EXTENTS_A_READ, this.extentCount - start);
-      const bytes = await readRange(
-        this.#source,
-        HEADER.sizeBytes + start * EXTENT.sizeBytes,
-        count * EXTENT.sizeBytes,
-      );
-      const batch: Extent[] = [];
-      for (let i = 0; i < count; i++) {
-        const extent = checked(
-          `of ${this.diskBytes} bytes`,
-          (b) => EXTENT.read(b, i * EXTENT.sizeBytes),
-          bytes,
-        );
-        this.#check(extent, nextCluster);
-        nextCluster = extent.firstCluster + extent.count;
-        batch.push(extent);
-      }
+      const batch = await this.extentsAt(start, Math.min(EXTENTS_A_READ, this.extentCount - start), nextCluster);
+      nextCluster = endOf(batch.at(-1));
       yield batch;
     }
+  }
+
+  /** Extents `start` to `start + count`, of which none begins before `firstCluster`; checked as `extents` does. */
+  async extentsAt(start: number, count: number, firstCluster = 0): Promise<Extent[]> {
+    const at = HEADER.sizeBytes + start * EXTENT.sizeBytes;
+    const bytes = await readRange(this.#source, at, count * EXTENT.sizeBytes);
+    const batch: Extent[] = [];
+    let nextCluster = firstCluster;
+    for (let i = 0; i < count; i++) {
+      const name = `of ${this.diskBytes} bytes`;
+      const extent = checked(name, (b) => EXTENT.read(b, i * EXTENT.sizeBytes), bytes);
+      this.#check(extent, nextCluster);
+      nextCluster = endOf(extent);
+      batch.push(extent);
+    }
+    return batch;
   }
 
   #check(extent: Extent, nextCluster: number): void {
@@ -210,6 +211,10 @@ export class DiskMap {
       );
     }
   }
+}
+
+function endOf(extent: Extent | undefined): number {
+  return extent === undefined ? 0 : extent.firstCluster + extent.count;
 }
 
 type FooterValues = ReturnType<typeof FOOTER.read>;

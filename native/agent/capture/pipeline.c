@@ -19,12 +19,36 @@ static struct block *block_at(struct pipeline *pipeline, uint64_t sequence)
 	return &pipeline->blocks[sequence % pipeline->block_count];
 }
 
+/* Who waits for a block to have come that far. One condition a stage: a change of state wakes only whom it concerns. */
+static pthread_cond_t *waiting_for(struct pipeline *pipeline, enum block_state state)
+{
+	switch (state) {
+	case BLOCK_FREE:
+		return &pipeline->became_free;
+	case BLOCK_READ:
+		return &pipeline->became_read;
+	case BLOCK_HASHED:
+		return &pipeline->became_hashed;
+	default:
+		return &pipeline->became_done;
+	}
+}
+
+static void wake_all(struct pipeline *pipeline)
+{
+	pthread_cond_broadcast(&pipeline->became_free);
+	pthread_cond_broadcast(&pipeline->became_read);
+	pthread_cond_broadcast(&pipeline->became_hashed);
+	pthread_cond_broadcast(&pipeline->became_done);
+}
+
 static void set_state(struct pipeline *pipeline, struct block *block, enum block_state state)
 {
 	pthread_mutex_lock(&pipeline->lock);
 	block->state = state;
-	pthread_cond_broadcast(&pipeline->changed);
 	pthread_mutex_unlock(&pipeline->lock);
+	/* Reads and frames may end out of order: whoever waits for an earlier block must look again, too. */
+	pthread_cond_broadcast(waiting_for(pipeline, state));
 }
 
 static void end_reads(struct pipeline *pipeline, int failure)
@@ -33,7 +57,7 @@ static void end_reads(struct pipeline *pipeline, int failure)
 	pipeline->reads_ended = true;
 	if (failure < 0 && pipeline->failure == 0)
 		pipeline->failure = failure;
-	pthread_cond_broadcast(&pipeline->changed);
+	wake_all(pipeline);
 	pthread_mutex_unlock(&pipeline->lock);
 }
 
@@ -64,7 +88,7 @@ static struct block *reserve_block(struct pipeline *pipeline, bool wait, bool *f
 		*full = true;
 		if (!wait)
 			break;
-		pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+		pthread_cond_wait(&pipeline->became_free, &pipeline->lock);
 	}
 	pthread_mutex_unlock(&pipeline->lock);
 	return block;
@@ -175,7 +199,7 @@ static struct block *take_in_order(struct pipeline *pipeline, uint64_t *sequence
 		}
 		if (pipeline->reads_ended && *sequence == pipeline->next_read)
 			break;
-		pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+		pthread_cond_wait(waiting_for(pipeline, wanted), &pipeline->lock);
 	}
 	pthread_mutex_unlock(&pipeline->lock);
 	return block;
@@ -300,7 +324,10 @@ int pipeline_start(struct pipeline *pipeline, const struct device *device, struc
 	pthread_mutex_init(&pipeline->runs_lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&pipeline->changed, &monotonic);
+	pthread_cond_init(&pipeline->became_free, &monotonic);
+	pthread_cond_init(&pipeline->became_read, &monotonic);
+	pthread_cond_init(&pipeline->became_hashed, &monotonic);
+	pthread_cond_init(&pipeline->became_done, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	int result = open_blocks(pipeline);
 	if (result == 0)
@@ -334,7 +361,7 @@ int pipeline_next(struct pipeline *pipeline, unsigned milliseconds, struct block
 		}
 		if (waited == ETIMEDOUT)
 			break;
-		waited = pthread_cond_timedwait(&pipeline->changed, &pipeline->lock, &deadline);
+		waited = pthread_cond_timedwait(&pipeline->became_done, &pipeline->lock, &deadline);
 	}
 	pthread_mutex_unlock(&pipeline->lock);
 	return result;
@@ -345,15 +372,15 @@ void pipeline_release(struct pipeline *pipeline, struct block *block)
 	pthread_mutex_lock(&pipeline->lock);
 	block->state = BLOCK_FREE;
 	pipeline->next_send++;
-	pthread_cond_broadcast(&pipeline->changed);
 	pthread_mutex_unlock(&pipeline->lock);
+	pthread_cond_broadcast(&pipeline->became_free);
 }
 
 void pipeline_stop(struct pipeline *pipeline)
 {
 	pthread_mutex_lock(&pipeline->lock);
 	pipeline->stopping = true;
-	pthread_cond_broadcast(&pipeline->changed);
+	wake_all(pipeline);
 	pthread_mutex_unlock(&pipeline->lock);
 	for (unsigned i = 0; i < pipeline->thread_count; i++)
 		pthread_join(pipeline->threads[i], NULL);
@@ -365,5 +392,8 @@ void pipeline_stop(struct pipeline *pipeline)
 	pipeline->blocks = NULL;
 	pthread_mutex_destroy(&pipeline->lock);
 	pthread_mutex_destroy(&pipeline->runs_lock);
-	pthread_cond_destroy(&pipeline->changed);
+	pthread_cond_destroy(&pipeline->became_free);
+	pthread_cond_destroy(&pipeline->became_read);
+	pthread_cond_destroy(&pipeline->became_hashed);
+	pthread_cond_destroy(&pipeline->became_done);
 }

@@ -52,7 +52,7 @@ struct pipeline {
 	struct block *blocks;
 	unsigned block_count;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	pthread_cond_t became_free, became_read, became_hashed, became_done; /* of some block */
 	uint64_t next_read, next_hash, next_compress, next_send; /* sequence numbers; block is number % block_count */
 	bool reads_ended;           /* every block up to next_read is the last one */
 	bool stopping;
