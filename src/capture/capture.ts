@@ -4,8 +4,8 @@ import type { Reference } from "../image/reference.ts";
 import type { PlannedDisk } from "../machine/plan.ts";
 import type { SshConnection } from "../ssh/connection.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
+import { ImageWriter } from "../store/image-writer.ts";
 import { gradeOf } from "./grade.ts";
-import { ImageWriter } from "./image-writer.ts";
 import { type CaptureMode, type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
 import { type CopyRecord, sealImage } from "./seal.ts";
 

@@ -5,7 +5,7 @@ import { type Descriptor, MEDIA_TYPES } from "../image/manifest.ts";
 import type { Reference } from "../image/reference.ts";
 import type { MachineFacts } from "../machine/facts.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
-import type { WrittenImage } from "./image-writer.ts";
+import type { WrittenImage } from "../store/image-writer.ts";
 import type { PreparedCapture } from "./prepare.ts";
 
 /** What happened during the copy. */

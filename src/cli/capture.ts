@@ -3,7 +3,7 @@ import { AgentSession } from "../agent/session.ts";
 import { type CaptureOptions, type CaptureResult, captureMachine } from "../capture/capture.ts";
 import { CAPTURE_MODES, type CaptureMode, prepareCapture } from "../capture/prepare.ts";
 import { DoppelError, EXIT } from "../errors.ts";
-import { formatReference, parseReference } from "../image/reference.ts";
+import { formatReference, parseLocalReference } from "../image/reference.ts";
 import { type ConnectOptions, openConnection } from "../ssh/connect.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds, parseDuration, parsePercent, parseSize } from "../units.ts";
@@ -72,17 +72,7 @@ export function captureCommand(): Command {
 }
 
 async function run(target: string, flags: CaptureFlags): Promise<void> {
-  const reference = parseReference(flags.name);
-  if (reference.registry !== undefined || reference.digest !== undefined) {
-    throw new DoppelError(
-      "reference-invalid",
-      `'${flags.name}' cannot be captured to: a capture goes to a local name and tag`,
-      {
-        hint: "leave out the registry and the digest",
-        exitCode: EXIT.usage,
-      },
-    );
-  }
+  const reference = parseLocalReference(flags.name);
   const options = readOptions(flags);
   await using connection = await openConnection(target, connectOptions(flags));
   if (flags.dryRun) {

@@ -9,6 +9,7 @@ import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
+import { serveCommand } from "./serve.ts";
 
 const SUBCOMMANDS = [
   doctorCommand,
@@ -16,6 +17,7 @@ const SUBCOMMANDS = [
   captureCommand,
   exportCommand,
   imagesCommand,
+  serveCommand,
   thawCommand,
   vmsCommand,
   discardCommand,

@@ -1,7 +1,6 @@
 import { DoppelError } from "../errors.ts";
-import { CLUSTER_BYTES } from "./cluster.ts";
-import type { DiskReader } from "./disk-reader.ts";
 import type { Extent } from "./disk-map.ts";
+import type { DiskReader } from "./disk-reader.ts";
 import { ExtentLookup } from "./extent-lookup.ts";
 import { decodeFrame } from "./frame.ts";
 import { LruCache } from "./lru-cache.ts";
@@ -43,7 +42,13 @@ export class ClusterReader {
         const cluster = extent.firstCluster + i;
         const kept = this.#kept.peek(cluster);
         if (kept) found[cluster - firstCluster] = kept;
-        else addMissing(missing, { firstCluster: cluster, count: 1, pack: extent.pack, firstFrame: extent.firstFrame + i });
+        else
+          addMissing(missing, {
+            firstCluster: cluster,
+            count: 1,
+            pack: extent.pack,
+            firstFrame: extent.firstFrame + i,
+          });
       }
     }
     for (const run of missing) {
@@ -75,7 +80,8 @@ export class ClusterReader {
     for (let frame = firstFrame; frame < firstFrame + count; frame++) {
       const at = index.offsetOf(frame) - start;
       const decoded = decodeFrame(bytes.subarray(at, at + index.lengthOf(frame)), index.hashOf(frame));
-      if (typeof decoded === "string") throw this.#corrupt(firstCluster + frame - firstFrame, pack, frame, decoded);
+      if (typeof decoded === "string")
+        throw this.#corrupt(firstCluster + frame - firstFrame, pack, frame, decoded);
       clusters.push(decoded);
     }
     return clusters;
@@ -86,7 +92,10 @@ export class ClusterReader {
     return new DoppelError(
       "frame-corrupt",
       `cluster ${cluster} (frame ${frame} of pack ${digest}) is corrupt: ${why}`,
-      { hint: "run 'doppel images verify' on the image to see all that is hurt", details: { cluster, frame, pack: digest } },
+      {
+        hint: "run 'doppel images verify' on the image to see all that is hurt",
+        details: { cluster, frame, pack: digest },
+      },
     );
   }
 
@@ -108,9 +117,4 @@ function addMissing(runs: Extent[], next: Extent): void {
     last.firstFrame + last.count === next.firstFrame;
   if (continues) last.count++;
   else runs.push(next);
-}
-
-/** Number of the cluster that holds a byte. */
-export function clusterOf(offsetBytes: number): number {
-  return Math.floor(offsetBytes / CLUSTER_BYTES);
 }

@@ -39,6 +39,8 @@ const diskSchema = z.object({
   dataBytes: bytes,
   regions: z.array(regionSchema),
   readErrors: z.array(readErrorSchema),
+  /** Of a child image: the ranges of bytes that differ from its parent. */
+  changed: z.array(z.object({ offsetBytes: bytes, lengthBytes: bytes })).optional(),
 });
 
 const doppelSchema = z.object({
@@ -52,7 +54,7 @@ const doppelSchema = z.object({
   /** What the agent saw; src/machine/facts.ts has the schema. */
   facts: z.record(z.string(), z.unknown()),
   lineage: z.object({
-    kind: z.enum(["capture", "import", "convert", "freeze"]),
+    kind: z.enum(["capture", "import", "convert", "freeze", "edit"]),
     parent: digestSchema.nullable(),
   }),
   capture: z

@@ -178,7 +178,11 @@ export class DiskMap {
   async *extents(): AsyncGenerator<Extent[]> {
     let nextCluster = 0;
     for (let start = 0; start < this.extentCount; start += EXTENTS_A_READ) {
-      const batch = await this.extentsAt(start, Math.min(EXTENTS_A_READ, this.extentCount - start), nextCluster);
+      const batch = await this.extentsAt(
+        start,
+        Math.min(EXTENTS_A_READ, this.extentCount - start),
+        nextCluster,
+      );
       nextCluster = endOf(batch.at(-1));
       yield batch;
     }

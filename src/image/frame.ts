@@ -1,6 +1,26 @@
 import { createHash } from "node:crypto";
-import { decompress } from "zstd-napi";
+import { Compressor, decompress } from "zstd-napi";
 import { CLUSTER_BYTES, HASH_BYTES } from "./cluster.ts";
+
+const LEVEL = 3;
+/** What precedes the payload of a raw frame: magic, descriptor, content size, header of a raw block (RFC 8878, 3.1.1). */
+const RAW_HEADER = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x64, 0x00, 0xff, 0x01, 0x00, 0x08]);
+const CHECKSUM_BYTES = 4;
+
+/** A compressor as `encodeFrame` needs it: level 3, with content checksum. */
+export function frameCompressor(): Compressor {
+  const compressor = new Compressor();
+  compressor.setParameters({ compressionLevel: LEVEL, checksumFlag: true, contentSizeFlag: true });
+  return compressor;
+}
+
+/** One cluster as a frame; one that saves less than a sector is kept raw (docs/image-format.md, Frame). */
+export function encodeFrame(compressor: Compressor, cluster: Buffer): Buffer {
+  const frame = compressor.compress(cluster);
+  if (frame.length <= CLUSTER_BYTES - 512) return frame;
+  // The checksum is that of the content, however it is written.
+  return Buffer.concat([RAW_HEADER, cluster, frame.subarray(frame.length - CHECKSUM_BYTES)]);
+}
 
 /** The first 16 bytes of the SHA-256 of a raw cluster. */
 export function clusterHash(cluster: Buffer): Buffer {

@@ -37,6 +37,20 @@ export function parseReference(text: string): Reference {
   };
 }
 
+/** Parses a REF that something new is kept under: a local name and tag, no registry, no digest. */
+export function parseLocalReference(text: string): Reference {
+  const reference = parseReference(text);
+  if (reference.registry === undefined && reference.digest === undefined) return reference;
+  throw new DoppelError(
+    "reference-invalid",
+    `'${text}' cannot be made here: a new image has a local name and tag`,
+    {
+      hint: "leave out the registry and the digest",
+      exitCode: EXIT.usage,
+    },
+  );
+}
+
 /** The reference as text, with its tag, and its digest where it has one. */
 export function formatReference(reference: Reference): string {
   const registry = reference.registry === undefined ? "" : `${reference.registry}/`;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { BlobSink } from "../../../src/capture/pack-writer.ts";
 import type { ByteSource } from "../../../src/image/byte-source.ts";
+import type { BlobSink } from "../../../src/store/pack-writer.ts";
 
 /** Blobs in memory, by digest; copies what is appended, as a caller may reuse its buffer. */
 export class MemoryBlobs {

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { ImageWriter } from "../../../src/capture/image-writer.ts";
-import { packSizeFor } from "../../../src/capture/pack-writer.ts";
 import { DiskMap, type Extent } from "../../../src/image/disk-map.ts";
 import { readPackIndex } from "../../../src/image/pack.ts";
+import { ImageWriter } from "../../../src/store/image-writer.ts";
+import { packSizeFor } from "../../../src/store/pack-writer.ts";
 import { MemoryBlobs } from "./memory-blobs.ts";
 
 const MIB = 1024 * 1024;

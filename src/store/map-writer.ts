@@ -30,6 +30,11 @@ export class MapWriter {
     return this.#encoder.coveredClusters;
   }
 
+  /** Numbers of the packs that the map uses. */
+  get usedPacks(): number[] {
+    return [...this.#localNumbers.keys()];
+  }
+
   /** Records that the clusters of `runs`, in order, are the frames from `placement` on. */
   async add(runs: readonly Run[], placement: Placement): Promise<void> {
     const pack = this.#localNumber(placement.pack);
