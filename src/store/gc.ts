@@ -72,6 +72,7 @@ export async function collectGarbage(
     report.blobs++;
     report.freedBytes += freed;
   }
+  report.freedBytes += await removeBases(store, gone, options.dryRun);
   for (const name of await readdir(store.blobs.uploads)) {
     const pid = Number(UPLOAD_NAME.exec(name)?.[1]);
     if (!Number.isInteger(pid) || isProcessAlive(pid)) continue;
@@ -108,6 +109,22 @@ async function neededBlobs(store: ImageStore, gone: ReadonlySet<string>): Promis
     for (const layer of manifest.layers) needed.add(layer.digest);
   }
   return needed;
+}
+
+const BASE_NAME = /^([0-9a-f]{64})-\d+\.qcow2$/;
+
+/** Removes the cached bases (HOME/cache) of images that are no more; returns their bytes. */
+async function removeBases(store: ImageStore, gone: ReadonlySet<string>, dryRun: boolean): Promise<number> {
+  const folder = join(store.home, "cache");
+  let freed = 0;
+  for (const name of await readdir(folder).catch(() => [])) {
+    const hex = BASE_NAME.exec(name)?.[1];
+    if (hex === undefined) continue;
+    const digest = `sha256:${hex}`;
+    if (store.catalog.has(digest) && !gone.has(digest)) continue;
+    freed += (await removeFile(join(folder, name), Infinity, dryRun)) ?? 0;
+  }
+  return freed;
 }
 
 /** Removes a file older than `keepFromMs` (milliseconds of the epoch) and returns its size. */
