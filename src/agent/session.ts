@@ -81,7 +81,7 @@ export class AgentSession implements AsyncDisposable {
     let link: AgentLink | undefined;
     try {
       signal?.throwIfAborted();
-      link = new AgentLink(connection, await connection.exec(command), upload, signal);
+      link = new AgentLink(connection, await connection.exec(command, { sendsMuch: true }), upload, signal);
       return new AgentSession(link, await link.hello(), options);
     } catch (error) {
       if (link) await link.close();

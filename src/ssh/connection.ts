@@ -62,19 +62,24 @@ export class SshConnection implements AsyncDisposable {
     });
   }
 
-  /** Starts a command; each word reaches the program unchanged. Throws `connection-lost` or `remote-exec`. */
-  async exec(argv: readonly string[]): Promise<RemoteProcess> {
-    const channel = await new Promise<ClientChannel>((resolve, reject) => {
-      const opened = (error: Error | undefined, stream: ClientChannel) =>
-        error ? reject(error) : resolve(stream);
+  /**
+   * Starts a command; each word reaches the program unchanged. `sendsMuch`: its output may be far ahead of its reader.
+   * Throws `connection-lost` or `remote-exec`.
+   */
+  async exec(argv: readonly string[], options: { sendsMuch?: boolean } = {}): Promise<RemoteProcess> {
+    return await new Promise<RemoteProcess>((resolve, reject) => {
+      const opened = (error: Error | undefined, channel: ClientChannel) => {
+        if (error) return reject(error);
+        // Here and now: the end of a short command may be in the same packet, and its events would pass unheard.
+        resolve(new RemoteProcess(channel, this));
+        if (options.sendsMuch) widenWindow(channel);
+      };
       this.#whileConnected(() => this.#client.exec(quoteCommand(argv), opened));
       void this.#ended.then(() => reject(this.lost()));
     }).catch((cause: unknown) => {
       if (cause instanceof DoppelError) throw cause;
       throw new DoppelError("remote-exec", `${this.name} did not start ${argv[0]}`, { cause });
     });
-    widenWindow(channel);
-    return new RemoteProcess(channel, this);
   }
 
   /** Runs a command to its end and returns its output, at most 4 MiB. Throws `connection-lost`, `remote-timeout`. */

@@ -1,16 +1,8 @@
-import { readdirSync, rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  buildDemoMachine,
-  type DemoMachine,
-  findPort,
-  type StartOptions,
-  startDemoMachine,
-} from "../../fixtures/demo/machine.ts";
-import { bytesArrived, Doppel, must, packageRoot, possible } from "../system/doppel.ts";
+import { Lab } from "../../fixtures/lab.ts";
+import { bytesArrived, Doppel, must, possible } from "../system/doppel.ts";
 
 const MIB = 1024 * 1024;
 
@@ -39,40 +31,6 @@ dd if=/dev/urandom of=/dev/sdd bs=1M count=64 status=none conv=fsync
 printf '0 40000 linear /dev/sdd 0\\n40000 8 error\\n40008 91064 linear /dev/sdd 40008\\n' | dmsetup create bad
 `;
 
-class Lab {
-  readonly folder: string;
-  readonly machine: DemoMachine;
-
-  private constructor(folder: string, machine: DemoMachine) {
-    this.folder = folder;
-    this.machine = machine;
-  }
-
-  static async start(options: Pick<StartOptions, "extraDiskBytes" | "uefi">): Promise<Lab> {
-    const built = await buildDemoMachine(packageRoot, (line) => process.stderr.write(`${line}\n`));
-    const folder = await mkdtemp(join(tmpdir(), "doppel-lab-"));
-    const sshPort = await findPort(2600);
-    const servicePort = await findPort(sshPort + 1);
-    const mac = "52:54:00:de:ad:01";
-    return new Lab(folder, await startDemoMachine(built, { folder, sshPort, servicePort, mac, ...options }));
-  }
-
-  /** Target and options that log in. */
-  get login(): string[] {
-    return [this.machine.target, "--ssh-config", this.machine.sshConfig];
-  }
-
-  /** Runs a script as root in the machine and returns what it prints. */
-  async run(script: string): Promise<string> {
-    return await must("ssh", "-F", this.machine.sshConfig, this.machine.target, script);
-  }
-
-  async stop(): Promise<void> {
-    await this.machine.stop();
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
 interface SeenByLsblk {
   kname: string;
   type: string;
@@ -99,7 +57,7 @@ describe.skipIf(!possible)("a running machine", () => {
   });
 
   afterAll(async () => {
-    await lab?.stop();
+    await lab?.[Symbol.asyncDispose]();
     doppel[Symbol.dispose]();
   });
 
@@ -185,7 +143,7 @@ describe.skipIf(!possible)("a running machine", () => {
       await lab.run(
         "pgrep -x doppel-agent || echo none; ls -d /tmp/doppel-agent-* /run/user/*/doppel-agent-* 2>/dev/null || echo none",
       ),
-    ).toBe("none\nnone\n");
+    ).toBe("none\nnone");
   });
 
   it("with a sector that cannot be read: the capture stops and names it, or keeps zeros in its place", async () => {
@@ -203,7 +161,7 @@ describe.skipIf(!possible)("a running machine", () => {
     // All but that cluster is the disk's.
     const sums = (path: string) =>
       `for part in 'count=${cluster}' 'skip=${cluster + 1}'; do dd if=${path} bs=64k $part status=none | sha256sum; done`;
-    expect(await must("bash", "-c", sums(raw))).toBe(await lab.run(sums("/dev/sdd")));
+    expect((await must("bash", "-c", sums(raw))).trim()).toBe(await lab.run(sums("/dev/sdd")));
     const hole = `dd if=${raw} bs=64k skip=${cluster} count=1 status=none | tr -d '\\0' | wc -c`;
     expect((await must("bash", "-c", hole)).trim()).toBe("0");
   });
@@ -219,7 +177,7 @@ describe.skipIf(!possible)("a running machine", () => {
     expect(result).toMatchObject({ code: 1, stderr: expect.stringMatching(/\/dev\/sde.*disk-vanished/) });
     expect(await other.json("images", "ls")).toEqual([]);
     expect(readdirSync(join(other.home, "store/uploads"))).toEqual([]);
-    expect(await lab.run("pgrep -x doppel-agent || echo none")).toBe("none\n");
+    expect(await lab.run("pgrep -x doppel-agent || echo none")).toBe("none");
   });
 });
 
@@ -260,7 +218,7 @@ describe.skipIf(!possible)("a machine with UEFI", () => {
       const { stdout } = await doppel.run("inspect", "uefi:latest");
       expect(stdout).toMatch(/firmware +UEFI; boots /);
     } finally {
-      await lab.stop();
+      await lab[Symbol.asyncDispose]();
     }
   });
 });

@@ -1,5 +1,5 @@
 import { type ChildProcess, type ExecFileException, execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect } from "vitest";
@@ -118,19 +118,22 @@ export function loginTo(sshd: Sshd): string[] {
 
 /** The process id of an agent, once one runs. */
 export async function runningAgent(): Promise<number> {
-  for (let pid = 0; ; ) {
-    pid = Number((await runCommand("pgrep", ["-n", "-x", "doppel-agent"])).stdout.trim());
-    if (pid !== 0) return pid;
-  }
+  const agent = async () => Number((await runCommand("pgrep", ["-n", "-x", "doppel-agent"])).stdout.trim());
+  await expect.poll(agent, { timeout: 60_000, interval: 20 }).toBeGreaterThan(0);
+  return await agent();
 }
 
 /** Returns once a temporary blob of the store has grown past `bytes`. */
 export async function bytesArrived(doppel: Doppel, bytes: number): Promise<void> {
   const uploads = join(doppel.home, "store/uploads");
-  for (;;) {
-    const sizes = await runCommand("bash", ["-c", `stat -c %s '${uploads}'/* 2>/dev/null`]);
-    if (sizes.stdout.split("\n").some((size) => Number(size) > bytes)) return;
-  }
+  const largest = () => {
+    const names = existsSync(uploads) ? readdirSync(uploads) : [];
+    return Math.max(
+      0,
+      ...names.map((name) => statSync(join(uploads, name), { throwIfNoEntry: false })?.size ?? 0),
+    );
+  };
+  await expect.poll(largest, { timeout: 60_000, interval: 20 }).toBeGreaterThan(bytes);
 }
 
 /** Checks that no agent runs, that its file is gone, and that nothing can be seen in the store. */

@@ -24,7 +24,7 @@ describe.skipIf(!Sshd.available() && !process.env.CI)("a channel", () => {
     const script = `dd if=/dev/zero of="$1.piece" bs=256k count=1 2>/dev/null; i=0
       while cat "$1.piece"; do i=$((i + 1)); echo $i >"$1.new"; mv "$1.new" "$1"; done`;
     await using connection = await openConnection(sshd.target, sshd.clientOptions);
-    const remote = await connection.exec(["sh", "-c", script, "sh", counter]);
+    const remote = await connection.exec(["sh", "-c", script, "sh", counter], { sendsMuch: true });
     let last = -1;
     await expect
       .poll(
@@ -49,7 +49,9 @@ describe.skipIf(!Sshd.available() && !process.env.CI)("a channel", () => {
     writeFileSync(file, content);
     await using connection = await openConnection(sshd.target, sshd.clientOptions);
     for (const blockBytes of [32 * 1024, 1000, 77_777]) {
-      const remote = await connection.exec(["dd", `if=${file}`, `bs=${blockBytes}`, "status=none"]);
+      const remote = await connection.exec(["dd", `if=${file}`, `bs=${blockBytes}`, "status=none"], {
+        sendsMuch: true,
+      });
       const hash = createHash("sha256");
       let untilPause = 0;
       for await (const chunk of remote.stdout as AsyncIterable<Buffer>) {
