@@ -12,6 +12,14 @@ export interface RunOptions {
   allowFailure?: boolean;
 }
 
+export interface RunBytesOptions {
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  input: Uint8Array;
+  /** Most bytes of output; the program is stopped past them. */
+  mostBytes: number;
+}
+
 export interface RunResult {
   stdout: string;
   stderr: string;
@@ -37,11 +45,7 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   options.signal?.throwIfAborted();
-  if (result.code === "ENOENT" && options.cwd === undefined) {
-    throw new DoppelError("program-missing", `${file} is not installed`, {
-      hint: "run 'doppel doctor' to see the package that has it",
-    });
-  }
+  if (result.code === "ENOENT" && options.cwd === undefined) throw missing(file);
   if (result.timedOut) {
     throw new DoppelError(
       "program-timeout",
@@ -59,4 +63,37 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     );
   }
   return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? -1 };
+}
+
+/**
+ * Runs a filter: bytes in, bytes out. Throws as `runProgram` does, `program-failed` also for more output than was allowed.
+ */
+export async function runProgramBytes(
+  file: string,
+  args: string[],
+  options: RunBytesOptions,
+): Promise<Buffer> {
+  options.signal?.throwIfAborted();
+  const result = await execa(file, args, {
+    reject: false,
+    encoding: "buffer",
+    input: options.input,
+    maxBuffer: options.mostBytes,
+    timeout: options.timeoutMs ?? 60_000,
+    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+  });
+  options.signal?.throwIfAborted();
+  if (result.code === "ENOENT") throw missing(file);
+  if (result.failed) {
+    const why = Buffer.from(result.stderr).toString("utf8").trim().split("\n").slice(-2).join("; ");
+    throw new DoppelError("program-failed", `${file} failed: ${why || result.shortMessage}`);
+  }
+  const { buffer, byteOffset, byteLength } = result.stdout;
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+function missing(file: string): DoppelError {
+  return new DoppelError("program-missing", `${file} is not installed`, {
+    hint: "run 'doppel doctor' to see the package that has it",
+  });
 }

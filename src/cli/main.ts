@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
 import { captureCommand } from "./capture.ts";
+import { convertCommand } from "./convert.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
@@ -15,6 +16,7 @@ const SUBCOMMANDS = [
   doctorCommand,
   inspectCommand,
   captureCommand,
+  convertCommand,
   exportCommand,
   imagesCommand,
   serveCommand,

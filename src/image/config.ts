@@ -43,6 +43,19 @@ const diskSchema = z.object({
   changed: z.array(z.object({ offsetBytes: bytes, lengthBytes: bytes })).optional(),
 });
 
+/** What a conversion did to its parent. */
+const conversionSchema = z.object({
+  target: z.string(),
+  steps: z.array(
+    z.object({
+      name: z.string(),
+      what: z.string(),
+      /** Files that were written or changed, and where the guest keeps what they were. */
+      files: z.array(z.object({ path: z.string(), original: z.string().nullable() })),
+    }),
+  ),
+});
+
 const doppelSchema = z.object({
   version: z.literal(1),
   grade: z.enum(GRADES),
@@ -57,6 +70,7 @@ const doppelSchema = z.object({
     kind: z.enum(["capture", "import", "convert", "freeze", "edit"]),
     parent: digestSchema.nullable(),
   }),
+  conversion: conversionSchema.optional(),
   capture: z
     .object({
       startedAt: z.string(),
@@ -80,6 +94,7 @@ export const imageConfigSchema = z.looseObject({
 
 export type ImageConfig = z.infer<typeof imageConfigSchema>;
 export type DoppelConfig = z.infer<typeof doppelSchema>;
+export type ConversionRecord = z.infer<typeof conversionSchema>;
 export type ReadErrorRecord = z.infer<typeof readErrorSchema>;
 
 /** Most bytes of a config or a manifest that are read: bounds memory whatever a foreign image claims. */

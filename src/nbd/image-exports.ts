@@ -1,5 +1,5 @@
 import { ClusterReader } from "../image/cluster-reader.ts";
-import type { DoppelConfig } from "../image/config.ts";
+import type { ConversionRecord, DoppelConfig } from "../image/config.ts";
 import type { DiskReader } from "../image/disk-reader.ts";
 import type { Reference } from "../image/reference.ts";
 import { type SealedChild, sealChild } from "../store/child-image.ts";
@@ -38,13 +38,17 @@ export class ImageExports implements AsyncDisposable {
   }
 
   /** Seals what was written as a child image and names it. The exports can still be read. */
-  async seal(reference: Reference, kind: DoppelConfig["lineage"]["kind"]): Promise<SealedChild> {
+  async seal(
+    reference: Reference,
+    kind: DoppelConfig["lineage"]["kind"],
+    conversion?: ConversionRecord,
+  ): Promise<SealedChild> {
     const disks = this.#disks.map(({ disk, reader }, index) => ({
       disk,
       reader,
       changes: () => this.#export(index).changes(),
     }));
-    return await sealChild(this.#store, this.#image, reference, { kind, disks });
+    return await sealChild(this.#store, this.#image, reference, { kind, disks, conversion });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 import { CLUSTER_BYTES } from "../image/cluster.ts";
 import type { ClusterReader } from "../image/cluster-reader.ts";
-import { buildImageConfig, type DoppelConfig } from "../image/config.ts";
+import { buildImageConfig, type ConversionRecord, type DoppelConfig } from "../image/config.ts";
 import type { DiskReader } from "../image/disk-reader.ts";
 import type { Reference } from "../image/reference.ts";
 import { type ChildDisk, ChildWriter, type ClusterChange } from "./child-writer.ts";
@@ -27,7 +27,11 @@ export async function sealChild(
   store: ImageStore,
   parent: StoredImage,
   reference: Reference,
-  options: { kind: DoppelConfig["lineage"]["kind"]; disks: readonly ChangedDisk[] },
+  options: {
+    kind: DoppelConfig["lineage"]["kind"];
+    disks: readonly ChangedDisk[];
+    conversion?: ConversionRecord | undefined;
+  },
 ): Promise<SealedChild> {
   const maps = options.disks.map(({ disk }) => disk.map);
   await using writer = new ChildWriter(() => store.createBlob(), maps);
@@ -39,6 +43,7 @@ export async function sealChild(
       ...doppel,
       disks: doppel.disks.map((disk, index) => childDisk(disk, disks[index])),
       lineage: { kind: options.kind, parent: parent.digest },
+      ...(options.conversion ? { conversion: options.conversion } : {}),
     },
     { architecture: parent.config.architecture, created: new Date().toISOString() },
   );

@@ -1,0 +1,33 @@
+import type { Guestfish } from "./guestfish.ts";
+import type { ChangedFile } from "./step.ts";
+
+/** Beside each file that a conversion changes lies what it was. */
+const ORIGINAL = ".doppel-original";
+
+/** Writes a file of the guest and keeps what it was beside it, unless an earlier conversion has. */
+export async function changeFile(
+  guestfish: Guestfish,
+  path: string,
+  content: Buffer | string,
+  mode = 0o644,
+): Promise<ChangedFile> {
+  const original = `${path}${ORIGINAL}`;
+  if ((await guestfish.tryRun("exists", path)) !== "true") {
+    await makeFolder(guestfish, path);
+    await guestfish.write(path, content, mode);
+    return { path, original: null };
+  }
+  if ((await guestfish.tryRun("exists", original)) !== "true") await guestfish.run("cp-a", path, original);
+  await guestfish.write(path, content, mode);
+  return { path, original };
+}
+
+/** The path of what a file was before the first conversion: a second one starts from there. */
+export async function originalOf(guestfish: Guestfish, path: string): Promise<string> {
+  return (await guestfish.tryRun("exists", `${path}${ORIGINAL}`)) === "true" ? `${path}${ORIGINAL}` : path;
+}
+
+async function makeFolder(guestfish: Guestfish, path: string): Promise<void> {
+  const folder = path.slice(0, path.lastIndexOf("/"));
+  if (folder !== "") await guestfish.run("mkdir-p", folder);
+}

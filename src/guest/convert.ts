@@ -1,0 +1,109 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DoppelError, EXIT } from "../errors.ts";
+import { probeKvm } from "../hypervisor/capabilities.ts";
+import type { ConversionRecord } from "../image/config.ts";
+import type { Reference } from "../image/reference.ts";
+import { parseFacts } from "../machine/facts.ts";
+import { ImageExports } from "../nbd/image-exports.ts";
+import { NbdServer } from "../nbd/server.ts";
+import type { ImageStore, StoredImage } from "../store/image-store.ts";
+import { chooseSystem, findSystems, type GuestSystem, mountSystem } from "./guest-system.ts";
+import { Guestfish } from "./guestfish.ts";
+import { planDeviceNames } from "./linux/device-names.ts";
+import { planInitramfs } from "./linux/initramfs-step.ts";
+import { planNetworkNames } from "./linux/network-names.ts";
+import { planStaleCaches } from "./linux/stale-caches.ts";
+import type { GuestContext, Planner, Step } from "./step.ts";
+import type { Target } from "./target.ts";
+
+export interface ConvertOptions {
+  target: Target;
+  /** The root file system to work on, when the disks hold several systems. */
+  root?: string;
+  /** Make the plan and stop. */
+  dryRun: boolean;
+  signal?: AbortSignal;
+  /** Hears what goes on. */
+  onStage?: (what: string) => void;
+}
+
+export interface ConvertResult {
+  system: GuestSystem;
+  steps: { name: string; what: string; why: string }[];
+  /** File systems of fstab that could not be mounted. */
+  skippedMounts: string[];
+  /** None of a dry run. */
+  child?: { image: StoredImage; changedBytes: number };
+}
+
+/** In the order in which they are carried out. */
+const LINUX: readonly Planner[] = [planDeviceNames, planInitramfs, planNetworkNames, planStaleCaches];
+
+/**
+ * Makes a child of an image that boots on other hardware. The image itself is not touched: the guest is edited through an
+ * NBD export that keeps what is written. Everything is planned before anything is written; a refusal (exit 3) comes with
+ * the plan.
+ */
+export async function convertImage(
+  store: ImageStore,
+  image: StoredImage,
+  reference: Reference,
+  options: ConvertOptions,
+): Promise<ConvertResult> {
+  const { target, signal, onStage } = options;
+  const facts = parseFacts(image.config.doppel.facts, "the image");
+  await using disks = await ImageExports.open(store, image, { writable: true });
+  await using socket = await temporaryFolder();
+  await using _server = await NbdServer.start({
+    socketPath: join(socket.path, "nbd"),
+    exports: disks.exports,
+  });
+  onStage?.("starting the appliance");
+  const guestDisks = disks.exports.map(({ name }) => ({
+    socketPath: join(socket.path, "nbd"),
+    exportName: name,
+    writable: true,
+  }));
+  const useTcg = !(await probeKvm()).works;
+  await using guestfish = await Guestfish.start(guestDisks, { useTcg, ...(signal ? { signal } : {}) });
+  onStage?.("looking at the guest");
+  const system = chooseSystem(await findSystems(guestfish), options.root);
+  if (system.type !== "linux") throw notLinux(system);
+  const skippedMounts = await mountSystem(guestfish, system);
+  const steps = await planAll({ guestfish, system, target, facts });
+  const result = { system, steps: steps.map(({ name, what, why }) => ({ name, what, why })), skippedMounts };
+  if (options.dryRun) return result;
+  const record: ConversionRecord = { target: target.name, steps: [] };
+  for (const step of steps) {
+    signal?.throwIfAborted();
+    onStage?.(step.what);
+    record.steps.push({ name: step.name, what: step.what, files: await step.apply() });
+  }
+  onStage?.("sealing what changed");
+  await guestfish.close();
+  return { ...result, child: await disks.seal(reference, "convert", record) };
+}
+
+async function planAll(context: GuestContext): Promise<Step[]> {
+  const steps: Step[] = [];
+  for (const planner of LINUX) steps.push(...(await planner(context)));
+  return steps;
+}
+
+function notLinux(system: GuestSystem): DoppelError {
+  return new DoppelError(
+    "conversion-refused",
+    `the guest is ${system.productName}: only Linux can be converted yet`,
+    {
+      hint: "the image can be exported and thawed as it is",
+      exitCode: EXIT.refused,
+    },
+  );
+}
+
+async function temporaryFolder(): Promise<AsyncDisposable & { path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "doppel-convert-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}

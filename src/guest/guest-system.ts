@@ -1,0 +1,73 @@
+import { DoppelError, EXIT } from "../errors.ts";
+import type { Guestfish } from "./guestfish.ts";
+
+/** An operating system that was found on a machine's disks. */
+export interface GuestSystem {
+  /** The device of its root file system, as the appliance names it. */
+  root: string;
+  /** `linux`, `windows` and so on. */
+  type: string;
+  distro: string;
+  productName: string;
+  arch: string;
+  hostname: string;
+  /** Mountpoints and their devices, parents first. */
+  mounts: { path: string; device: string }[];
+}
+
+/** Finds the operating systems on the disks, by libguestfs's inspection. */
+export async function findSystems(guestfish: Guestfish): Promise<GuestSystem[]> {
+  const systems: GuestSystem[] = [];
+  for (const root of await guestfish.lines("inspect-os")) systems.push(await describe(guestfish, root));
+  return systems;
+}
+
+/** The one system to work on; `root` chooses when there are several. Throws `guest-unknown` or `guest-ambiguous` (exit 3). */
+export function chooseSystem(systems: readonly GuestSystem[], root?: string): GuestSystem {
+  const found = root === undefined ? systems : systems.filter((system) => system.root === root);
+  const [system, ...others] = found;
+  const list = systems.map((each) => `${each.root} (${each.productName})`).join(", ");
+  if (!system) {
+    const what =
+      systems.length === 0 ? "no operating system was found on the disks" : `there is no root ${root}`;
+    throw new DoppelError("guest-unknown", what, {
+      hint: systems.length === 0 ? "an encrypted disk needs its key: --key" : `there is ${list}`,
+      exitCode: EXIT.refused,
+    });
+  }
+  if (others.length > 0) {
+    throw new DoppelError("guest-ambiguous", `the disks hold several operating systems: ${list}`, {
+      hint: `choose one with --root ${system.root}`,
+      exitCode: EXIT.refused,
+    });
+  }
+  return system;
+}
+
+/** Mounts everything that the system's fstab mounts; what cannot be mounted but the root is returned with the reason. */
+export async function mountSystem(guestfish: Guestfish, system: GuestSystem): Promise<string[]> {
+  const skipped: string[] = [];
+  for (const { path, device } of system.mounts) {
+    if (path === "/") await guestfish.run("mount", device, path);
+    else if ((await guestfish.tryRun("mount", device, path)) === undefined) skipped.push(path);
+  }
+  return skipped;
+}
+
+async function describe(guestfish: Guestfish, root: string): Promise<GuestSystem> {
+  const ask = async (what: string) => (await guestfish.tryRun(`inspect-get-${what}`, root)) ?? "unknown";
+  const mounts = (await guestfish.lines("inspect-get-mountpoints", root)).map((line) => {
+    // "PATH: DEVICE"; a path may hold a colon, a device name does not.
+    const colon = line.lastIndexOf(": ");
+    return { path: line.slice(0, colon), device: line.slice(colon + 2) };
+  });
+  return {
+    root,
+    type: await ask("type"),
+    distro: await ask("distro"),
+    productName: await ask("product-name"),
+    arch: await ask("arch"),
+    hostname: await ask("hostname"),
+    mounts: mounts.sort((a, b) => a.path.length - b.path.length),
+  };
+}

@@ -1,0 +1,32 @@
+import type { GuestContext, Step } from "../step.ts";
+
+/** What a system remembers of its disks, and makes again by itself. */
+const CACHES = [
+  "/etc/blkid/blkid.tab",
+  "/run/blkid/blkid.tab",
+  "/etc/lvm/cache/.cache",
+  "/etc/lvm/devices/system.devices",
+];
+
+/** Removes what the system remembers of disks that are no longer there. */
+export async function planStaleCaches({ guestfish }: GuestContext): Promise<Step[]> {
+  const found: string[] = [];
+  for (const path of CACHES) if ((await guestfish.tryRun("is-file", path)) === "true") found.push(path);
+  if (found.length === 0) return [];
+  return [
+    {
+      name: "stale-caches",
+      what: `${found.join(", ")} put aside`,
+      why: "they name the disks of the old hardware; LVM would not look at others",
+      apply: async () => {
+        const changed = [];
+        for (const path of found) {
+          const original = `${path}.doppel-original`;
+          await guestfish.run("mv", path, original);
+          changed.push({ path, original });
+        }
+        return changed;
+      },
+    },
+  ];
+}

@@ -1,0 +1,34 @@
+import { describe, expect, it } from "vitest";
+import { linkFiles } from "../../../../src/guest/linux/network-names.ts";
+import type { MachineFacts } from "../../../../src/machine/facts.ts";
+
+const nic = (name: string, more: object) => ({ name, kind: "physical", addresses: [], ...more });
+
+describe("link files", () => {
+  it("give each physical card its name by the address that it was built with", () => {
+    const nics = [
+      nic("ens4", { mac: "52:54:00:aa:bb:cc" }),
+      nic("eno1", { mac: "02:00:00:00:00:01", permanentMac: "0c:c4:7a:00:00:01" }),
+      nic("bond0", { kind: "bond", mac: "0c:c4:7a:00:00:01" }),
+    ];
+    expect(linkFiles({ nics } as unknown as MachineFacts)).toEqual([
+      {
+        path: "/etc/systemd/network/70-doppel-ens4.link",
+        content: "[Match]\nMACAddress=52:54:00:aa:bb:cc\n\n[Link]\nName=ens4\n",
+      },
+      {
+        path: "/etc/systemd/network/70-doppel-eno1.link",
+        content: "[Match]\nMACAddress=0c:c4:7a:00:00:01\n\n[Link]\nName=eno1\n",
+      },
+    ]);
+  });
+
+  it("are not made of names or addresses that are none: they come from another machine", () => {
+    const nics = [
+      nic("../../etc/passwd", { mac: "52:54:00:aa:bb:cc" }),
+      nic("eth0\nName=x", { mac: "52:54:00:aa:bb:cc" }),
+      nic("eth0", { mac: "52:54:00\n" }),
+    ];
+    expect(linkFiles({ nics } as unknown as MachineFacts)).toEqual([]);
+  });
+});
