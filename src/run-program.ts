@@ -8,6 +8,8 @@ export interface RunOptions {
   input?: string | Uint8Array;
   env?: Record<string, string>;
   cwd?: string;
+  /** For a program that leaves a daemon behind, which keeps standard error open. */
+  ignoreStderr?: boolean;
   /** Return the result instead of throwing when the program exits with another code than 0. */
   allowFailure?: boolean;
 }
@@ -39,6 +41,7 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     reject: false,
     timeout: options.timeoutMs ?? 60_000,
     stdin: options.input === undefined ? "ignore" : "pipe",
+    ...(options.ignoreStderr ? { stderr: "ignore" as const } : {}),
     ...(options.input === undefined ? {} : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.env === undefined ? {} : { env: options.env }),
@@ -53,7 +56,7 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     );
   }
   if (result.failed && options.allowFailure !== true) {
-    const lastLines = result.stderr.trim().split("\n").slice(-4).join("; ");
+    const lastLines = (result.stderr ?? "").trim().split("\n").slice(-4).join("; ");
     throw new DoppelError(
       "program-failed",
       `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`,
@@ -62,7 +65,7 @@ export async function runProgram(file: string, args: string[], options: RunOptio
       },
     );
   }
-  return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? -1 };
+  return { stdout: result.stdout, stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
 }
 
 /**

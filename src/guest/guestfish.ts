@@ -53,7 +53,11 @@ export class Guestfish implements AsyncDisposable {
       ...(options.useTcg ? { LIBGUESTFS_BACKEND_SETTINGS: "force_tcg" } : {}),
     };
     try {
-      const listening = await runProgram("guestfish", ["--listen"], { env, timeoutMs: START_MS });
+      const listening = await runProgram("guestfish", ["--listen"], {
+        env,
+        timeoutMs: START_MS,
+        ignoreStderr: true,
+      });
       const pid = /GUESTFISH_PID=(\d+)/.exec(listening.stdout)?.[1];
       if (!pid) throw new DoppelError("guestfs-failed", "guestfish does not listen");
       const guestfish = new Guestfish(folder, env, pid, options.signal);
