@@ -1,7 +1,5 @@
-import { DoppelError } from "../errors.ts";
 import { CLUSTER_BYTES } from "../image/cluster.ts";
 import type { DiskReader } from "../image/disk-reader.ts";
-import { decodeFrame } from "../image/frame.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "./format.ts";
 import {
   CHUNK_ROOM_BYTES,
@@ -74,17 +72,6 @@ async function writeClusters(
 
 /** A cluster's bytes, cut at the end of the disk. Throws `frame-corrupt` naming pack, frame and cluster. */
 function decode(disk: DiskReader, chunk: FrameChunk, frame: number, cluster: number, bytes: Buffer): Buffer {
-  const decoded = decodeFrame(bytes, chunk.index.hashOf(frame));
-  if (typeof decoded === "string") {
-    const pack = disk.map.packs[chunk.pack]?.digest ?? String(chunk.pack);
-    throw new DoppelError(
-      "frame-corrupt",
-      `cluster ${cluster} (frame ${frame} of pack ${pack}) is corrupt: ${decoded}`,
-      {
-        hint: "run 'doppel images verify' on the image to see all that is hurt",
-        details: { cluster, frame, pack },
-      },
-    );
-  }
+  const decoded = disk.decode(chunk.pack, chunk.index, frame, cluster, bytes);
   return decoded.subarray(0, Math.min(CLUSTER_BYTES, disk.diskBytes - cluster * CLUSTER_BYTES));
 }

@@ -1,8 +1,6 @@
-import { DoppelError } from "../errors.ts";
 import type { Extent } from "./disk-map.ts";
 import type { DiskReader } from "./disk-reader.ts";
 import { ExtentLookup } from "./extent-lookup.ts";
-import { decodeFrame } from "./frame.ts";
 import { LruCache } from "./lru-cache.ts";
 
 /** Decompressed clusters that are kept: 64 MiB. */
@@ -79,24 +77,10 @@ export class ClusterReader {
     const clusters: Buffer[] = [];
     for (let frame = firstFrame; frame < firstFrame + count; frame++) {
       const at = index.offsetOf(frame) - start;
-      const decoded = decodeFrame(bytes.subarray(at, at + index.lengthOf(frame)), index.hashOf(frame));
-      if (typeof decoded === "string")
-        throw this.#corrupt(firstCluster + frame - firstFrame, pack, frame, decoded);
-      clusters.push(decoded);
+      const frameBytes = bytes.subarray(at, at + index.lengthOf(frame));
+      clusters.push(this.#disk.decode(pack, index, frame, firstCluster + frame - firstFrame, frameBytes));
     }
     return clusters;
-  }
-
-  #corrupt(cluster: number, pack: number, frame: number, why: string): DoppelError {
-    const digest = this.#disk.map.packs[pack]?.digest ?? String(pack);
-    return new DoppelError(
-      "frame-corrupt",
-      `cluster ${cluster} (frame ${frame} of pack ${digest}) is corrupt: ${why}`,
-      {
-        hint: "run 'doppel images verify' on the image to see all that is hurt",
-        details: { cluster, frame, pack: digest },
-      },
-    );
   }
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {

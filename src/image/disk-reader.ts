@@ -1,6 +1,7 @@
 import { DoppelError } from "../errors.ts";
 import type { ByteSource } from "./byte-source.ts";
 import type { DiskMap, MapPack } from "./disk-map.ts";
+import { decodeFrame } from "./frame.ts";
 import { type PackIndex, readPackIndex } from "./pack.ts";
 
 /** A byte source that holds something open. */
@@ -56,6 +57,23 @@ export class DiskReader implements AsyncDisposable {
       await blob[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /**
+   * The cluster that a frame of pack `pack` holds, 65,536 bytes. Throws `frame-corrupt` naming pack, frame and cluster.
+   */
+  decode(pack: number, index: PackIndex, frame: number, cluster: number, bytes: Buffer): Buffer {
+    const decoded = decodeFrame(bytes, index.hashOf(frame));
+    if (typeof decoded !== "string") return decoded;
+    const digest = this.map.packs[pack]?.digest ?? String(pack);
+    throw new DoppelError(
+      "frame-corrupt",
+      `cluster ${cluster} (frame ${frame} of pack ${digest}) is corrupt: ${decoded}`,
+      {
+        hint: "run 'doppel images verify' on the image to see all that is hurt",
+        details: { cluster, frame, pack: digest },
+      },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

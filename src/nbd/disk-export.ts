@@ -122,7 +122,7 @@ export class DiskExport implements BlockExport {
     await this.#writing;
   }
 
-  /** Every cluster that was written to and differs from the image, ascending. */
+  /** Every cluster that was written to, ascending; some may hold what they held before. */
   async *changes(): AsyncGenerator<ClusterChange> {
     await this.#writing;
     for (const { firstCluster, count, change } of this.#changed.runs()) {

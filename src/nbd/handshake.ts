@@ -14,6 +14,8 @@ import {
   OPTION_REPLY,
   optionReply,
   TRANSMISSION_FLAGS,
+  u16,
+  u32,
 } from "./protocol.ts";
 import type { SocketReader } from "./socket-reader.ts";
 
@@ -231,16 +233,4 @@ function transmissionFlags(chosen: BlockExport, structured: boolean): number {
   const always = flags.hasFlags | flags.sendFlush | flags.sendFua | flags.canMultiConn | flags.sendCache;
   const writing = flags.sendTrim | flags.sendWriteZeroes | flags.sendFastZero;
   return always | (structured ? flags.sendDf : 0) | (chosen.writable ? writing : flags.readOnly);
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }

@@ -131,3 +131,22 @@ export function chunkHeader(cookie: Buffer, type: number, lengthBytes: number, d
   const flags = done ? REPLY_DONE : 0;
   return CHUNK.write({ magic: CHUNK_MAGIC, flags, type, cookie, lengthBytes });
 }
+
+/** Big-endian integers, as the protocol has all of them. */
+export function u16(value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16BE(value);
+  return bytes;
+}
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+export function u64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(value));
+  return bytes;
+}

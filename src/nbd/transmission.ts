@@ -14,6 +14,8 @@ import {
   REQUEST_MAGIC,
   STATE,
   simpleReply,
+  u32,
+  u64,
 } from "./protocol.ts";
 import type { SocketReader } from "./socket-reader.ts";
 
@@ -281,16 +283,4 @@ async function drained(socket: Socket): Promise<void> {
     socket.on("drain", done);
     socket.on("close", done);
   });
-}
-
-function u64(value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64BE(BigInt(value));
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }

@@ -294,6 +294,7 @@ describe.skipIf(!possible)("doppel serve", () => {
         ...job,
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--output-format=terse",
         "--randseed=4",
       );

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { Doppel, must, packageRoot, runCommand } from "./doppel.ts";
 
 interface Diagnosis {
@@ -10,6 +10,11 @@ interface Diagnosis {
   what: string;
   mend?: string;
 }
+
+// Where no systemd starts libvirt, nothing else did before these tests.
+beforeAll(async () => {
+  await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+});
 
 describe("doctor", () => {
   it("finds what works here by doing it", async () => {

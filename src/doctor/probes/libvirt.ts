@@ -1,5 +1,8 @@
+import { existsSync } from "node:fs";
 import { Virsh } from "../../hypervisor/virsh.ts";
 import type { Probe } from "../probe.ts";
+
+const INSTALL = "apt-get install libvirt-daemon-system libvirt-clients dnsmasq-base";
 
 export const libvirtProbe: Probe = {
   name: "libvirt",
@@ -12,9 +15,7 @@ export const libvirtProbe: Probe = {
       await virsh.run(["version"]);
     } catch (error) {
       const what = error instanceof Error ? error.message : String(error);
-      const mend =
-        "apt-get install libvirt-daemon-system libvirt-clients dnsmasq-base && systemctl start libvirtd";
-      return { outcome: "missing", what, mend };
+      return { outcome: "missing", what, mend: `${INSTALL} && ${startCommand()}` };
     }
     if (await virsh.isNetworkActive("default"))
       return { outcome: "ok", what: `${uri} answers, network default is active` };
@@ -22,3 +23,8 @@ export const libvirtProbe: Probe = {
     return { outcome: "degraded", what, mend: `virsh -c ${uri} net-start default` };
   },
 };
+
+/** A container often has no systemd: there the daemons are started by hand. */
+function startCommand(): string {
+  return existsSync("/run/systemd/system") ? "systemctl start libvirtd" : "virtlogd -d && libvirtd -d";
+}
