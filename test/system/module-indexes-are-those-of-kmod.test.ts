@@ -12,7 +12,7 @@ describe("binary module indexes", () => {
   const root = mkdtempSync(join(tmpdir(), "doppel-kmod-"));
   const folder = join(root, "lib/modules", VERSION);
 
-  beforeAll(() => mkdirSync(folder, { recursive: true }));
+  beforeAll(() => mkdirSync(join(folder, "kernel"), { recursive: true }));
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
   const name = fc.stringMatching(/^[a-z][a-z0-9_]{0,12}$/);
@@ -25,6 +25,8 @@ describe("binary module indexes", () => {
           return `kernel/${names[index]}.ko:${first}`;
         };
         const entries = names.map((key, priority) => ({ key, value: line(priority), priority }));
+        // A dependency must be a file; what is in it is not read.
+        for (const module of names) writeFileSync(join(folder, "kernel", `${module}.ko`), "");
         writeFileSync(join(folder, "modules.dep.bin"), encodeKmodIndex(entries));
         writeFileSync(join(folder, "modules.alias.bin"), encodeKmodIndex([]));
         const last = names.length - 1;
