@@ -1,14 +1,21 @@
+import { BOOT_TEST_RESULT } from "../freezer/boot-test.ts";
+import type { ConversionRecord } from "../image/config.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
-import type { TaggedImage } from "../store/catalog.ts";
+import type { Attachment, TaggedImage } from "../store/catalog.ts";
 import type { StoredImage } from "../store/image-store.ts";
 import type { VerifyReport } from "../store/verify.ts";
 import { formatBytes } from "../units.ts";
 import { table } from "./output.ts";
 import { regionRows } from "./regions-text.ts";
 
+/** An image with the result of its last boot test, or null when it had none. */
+export interface ListedImage extends TaggedImage {
+  boots: string | null;
+}
+
 /** The table of `doppel images ls`. */
-export function imageTable(images: readonly TaggedImage[], now: Date): string {
-  const heading = ["NAME", "TAG", "HOST", "OS", "GRADE", "DISK", "DATA", "STORED", "AGE"];
+export function imageTable(images: readonly ListedImage[], now: Date): string {
+  const heading = ["NAME", "TAG", "HOST", "OS", "GRADE", "DISK", "DATA", "STORED", "AGE", "BOOTS"];
   const rows = images.map((image) => [
     image.name,
     image.tag,
@@ -19,12 +26,17 @@ export function imageTable(images: readonly TaggedImage[], now: Date): string {
     formatBytes(image.dataBytes),
     formatBytes(image.storedBytes),
     age(new Date(image.created), now),
+    image.boots ?? "not tested",
   ]);
   return table([heading, ...rows], [5, 6, 7]);
 }
 
 /** The text of `doppel images show`. */
-export function describeImage(image: StoredImage, tags: readonly { name: string; tag: string }[]): string {
+export function describeImage(
+  image: StoredImage,
+  tags: readonly { name: string; tag: string }[],
+  boots: readonly Attachment[],
+): string {
   const { doppel, created } = image.config;
   const stored = image.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
   const packs = image.manifest.layers.filter((layer) => layer.mediaType === MEDIA_TYPES.pack).length;
@@ -36,8 +48,10 @@ export function describeImage(image: StoredImage, tags: readonly { name: string;
     `grade     ${doppel.grade}`,
     `lineage   ${doppel.lineage.kind}${doppel.lineage.parent ? `, child of ${doppel.lineage.parent}` : ""}`,
     `stored    ${formatBytes(stored)} in ${packs} packs`,
+    ...boots.map(({ annotations, digest }) => `boots     ${annotations[BOOT_TEST_RESULT]} (${digest})`),
     ...(doppel.firmwareVariables ? [`firmware  UEFI variables ${doppel.firmwareVariables}`] : []),
   ];
+  if (doppel.conversion) lines.push("", ...conversionLines(doppel.conversion));
   for (const disk of doppel.disks) {
     lines.push(
       "",
@@ -51,6 +65,16 @@ export function describeImage(image: StoredImage, tags: readonly { name: string;
     }
   }
   return `${lines.join("\n")}\n`;
+}
+
+function conversionLines({ target, steps }: ConversionRecord): string[] {
+  const lines = [`converted to ${target}:`];
+  for (const { what, files } of steps) {
+    lines.push(`  ${what}`);
+    for (const { path, original } of files)
+      lines.push(`    ${path}${original ? `, was ${original}` : ", new"}`);
+  }
+  return lines;
 }
 
 /** The text of `doppel images verify`. */

@@ -1,6 +1,9 @@
 import { Command } from "commander";
-import { EXIT } from "../errors.ts";
+import { DoppelError, EXIT } from "../errors.ts";
+import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
 import { parseReference } from "../image/reference.ts";
+import { saveAttachment } from "../store/attachments.ts";
+import type { Attachment } from "../store/catalog.ts";
 import { collectGarbage, refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { verifyImage } from "../store/verify.ts";
@@ -24,7 +27,13 @@ export function imagesCommand(): Command {
     .action(list);
   command
     .command("show <ref>")
-    .description("what an image holds, and what was captured how")
+    .description(
+      "what an image holds, what was captured how, what a conversion changed, and whether it boots",
+    )
+    .option(
+      "--evidence <folder>",
+      "write the files of its last boot test there: report, console log, screenshot",
+    )
     .option("--json", "print the result as JSON")
     .action(show);
   command
@@ -49,16 +58,40 @@ export function imagesCommand(): Command {
 
 async function list(options: JsonOption): Promise<void> {
   await using store = await ImageStore.open();
-  const images = store.list();
+  const tests = store.catalog.attachments().filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
+  const images = store.list().map((image) => {
+    const newest = tests.find(({ subject }) => subject === image.digest);
+    return { ...image, boots: newest?.annotations[BOOT_TEST_RESULT] ?? null };
+  });
   if (options.json) printJson(images);
   else process.stdout.write(imageTable(images, new Date()));
 }
 
-async function show(ref: string, options: JsonOption): Promise<void> {
+async function show(ref: string, options: JsonOption & { evidence?: string }): Promise<void> {
   await using store = await ImageStore.open();
   const image = await store.resolve(parseReference(ref));
-  if (options.json) printJson({ digest: image.digest, ...image.config.doppel, manifest: image.manifest });
-  else process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest)));
+  const attachments = store.catalog.attachments(image.digest);
+  const tests = attachments.filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
+  if (options.evidence !== undefined) await writeEvidence(store, ref, tests[0], options.evidence);
+  if (options.json) {
+    return printJson({ digest: image.digest, ...image.config.doppel, manifest: image.manifest, attachments });
+  }
+  process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest), tests));
+}
+
+async function writeEvidence(
+  store: ImageStore,
+  ref: string,
+  test: Attachment | undefined,
+  folder: string,
+): Promise<void> {
+  if (!test) {
+    throw new DoppelError("evidence-missing", `${ref} has had no boot test`, {
+      hint: `doppel boot-test ${ref}`,
+    });
+  }
+  for (const path of await saveAttachment(store, test.digest, folder))
+    process.stderr.write(`evidence: ${path}\n`);
 }
 
 async function verify(ref: string, options: JsonOption): Promise<void> {

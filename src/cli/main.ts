@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
+import { bootTestCommand } from "./boot-test.ts";
 import { captureCommand } from "./capture.ts";
 import { convertCommand } from "./convert.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -17,6 +18,7 @@ const SUBCOMMANDS = [
   inspectCommand,
   captureCommand,
   convertCommand,
+  bootTestCommand,
   exportCommand,
   imagesCommand,
   serveCommand,

@@ -6,7 +6,7 @@ import { makePrivateFolder } from "../durable-file.ts";
 import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
 import type { WriteProgress } from "../format/format.ts";
 import { probeKvm } from "../hypervisor/capabilities.ts";
-import { type DomainDescription, domainXml } from "../hypervisor/domain-xml.ts";
+import { type DiskBus, type DomainDescription, domainXml } from "../hypervisor/domain-xml.ts";
 import { findOvmf } from "../hypervisor/firmware.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
 import { type MachineFacts, parseFacts } from "../machine/facts.ts";
@@ -30,6 +30,10 @@ export interface ThawOptions {
   network: string;
   cpus?: number;
   memoryBytes?: number;
+  /** virtio-blk by default. */
+  bus?: DiskBus;
+  /** The captured one by default. */
+  firmware?: "bios" | "uefi";
   onProgress?: (progress: WriteProgress) => void;
   signal?: AbortSignal;
 }
@@ -167,7 +171,7 @@ async function describe(
 ): Promise<DomainDescription> {
   const { folder, type } = placement;
   const firmware: DomainDescription["firmware"] =
-    facts.firmware.type === "uefi"
+    (placement.firmware ?? facts.firmware.type) === "uefi"
       ? { type: "uefi", ...findOvmf(), vars: join(folder, "nvram.fd") }
       : { type: "bios" };
   return {
@@ -181,6 +185,7 @@ async function describe(
     memoryBytes: placement.memoryBytes,
     firmware,
     disks: placement.overlays.map((path) => ({ path })),
+    diskBus: placement.bus ?? "virtio-blk",
     nics: (placement.macs.length > 0 ? placement.macs : [undefined]).map((mac) => ({
       network: placement.network,
       ...(mac === undefined ? {} : { mac }),

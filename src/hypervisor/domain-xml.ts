@@ -1,3 +1,7 @@
+/** How a machine's disks are attached. */
+export const DISK_BUSES = ["virtio-blk", "virtio-scsi", "sata", "nvme"] as const;
+export type DiskBus = (typeof DISK_BUSES)[number];
+
 /** Everything that a domain's XML says. Paths are absolute. */
 export interface DomainDescription {
   name: string;
@@ -13,18 +17,20 @@ export interface DomainDescription {
   firmware: { type: "bios" } | { type: "uefi"; code: string; varsTemplate: string; vars: string };
   /** qcow2 overlays, in the order of the machine's disks. */
   disks: { path: string; serial?: string }[];
+  diskBus: DiskBus;
   nics: { mac?: string; network: string }[];
   consoleLog: string;
   /** Whom QEMU runs as: the owner of the files, which are private. */
   owner: { uid: number; gid: number };
 }
 
+const QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0";
 const METADATA_NAMESPACE = "https://doppel.example/domain/1";
 
 /** The libvirt domain XML (libvirt, formatdomain) of a description. */
 export function domainXml(domain: DomainDescription): string {
   const lines = [
-    `<domain type="${domain.type}">`,
+    `<domain type="${domain.type}" xmlns:qemu="${QEMU_NAMESPACE}">`,
     `  <name>${escapeXml(domain.name)}</name>`,
     `  <uuid>${escapeXml(domain.uuid)}</uuid>`,
     `  <metadata><doppel:image xmlns:doppel="${METADATA_NAMESPACE}" digest="${escapeXml(domain.imageDigest)}"/></metadata>`,
@@ -33,13 +39,14 @@ export function domainXml(domain: DomainDescription): string {
     `  <os>`,
     `    <type arch="${domain.arch}" machine="${escapeXml(domain.machine)}">hvm</type>`,
     ...firmwareLines(domain.firmware),
-    `    <boot dev="hd"/>`,
+    ...(domain.diskBus === "nvme" ? [] : [`    <boot dev="hd"/>`]),
     `  </os>`,
     `  <features><acpi/><apic/></features>`,
     `  <cpu mode="${domain.type === "kvm" ? "host-passthrough" : "maximum"}"/>`,
     `  <on_crash>destroy</on_crash>`,
     `  <devices>`,
-    ...domain.disks.flatMap(diskLines),
+    ...(domain.diskBus === "virtio-scsi" ? [`    <controller type="scsi" model="virtio-scsi"/>`] : []),
+    ...(domain.diskBus === "nvme" ? [] : domain.disks.flatMap(diskLines(domain.diskBus))),
     ...domain.nics.flatMap(nicLines),
     `    <serial type="pty"><log file="${escapeXml(domain.consoleLog)}" append="on"/><target port="0"/></serial>`,
     `    <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>`,
@@ -47,6 +54,7 @@ export function domainXml(domain: DomainDescription): string {
     `    <video><model type="vga"/></video>`,
     `  </devices>`,
     `  <seclabel type="static" model="dac" relabel="no"><label>+${domain.owner.uid}:+${domain.owner.gid}</label></seclabel>`,
+    ...(domain.diskBus === "nvme" ? nvmeLines(domain.disks) : []),
     `</domain>`,
   ];
   return `${lines.join("\n")}\n`;
@@ -60,14 +68,40 @@ function firmwareLines(firmware: DomainDescription["firmware"]): string[] {
   ];
 }
 
-function diskLines(disk: DomainDescription["disks"][number], index: number): string[] {
-  return [
+/** What libvirt calls a bus, and the names of the disks on it. */
+const TARGETS = {
+  "virtio-blk": { bus: "virtio", prefix: "vd" },
+  "virtio-scsi": { bus: "scsi", prefix: "sd" },
+  sata: { bus: "sata", prefix: "sd" },
+} as const;
+
+type Disk = DomainDescription["disks"][number];
+
+function diskLines(diskBus: keyof typeof TARGETS): (disk: Disk, index: number) => string[] {
+  const { bus, prefix } = TARGETS[diskBus];
+  return (disk, index) => [
     `    <disk type="file" device="disk">`,
     `      <driver name="qemu" type="qcow2" discard="unmap"/>`,
     `      <source file="${escapeXml(disk.path)}"/>`,
-    `      <target dev="${targetName("vd", index)}" bus="virtio"/>`,
+    `      <target dev="${targetName(prefix, index)}" bus="${bus}"/>`,
     ...(disk.serial ? [`      <serial>${escapeXml(disk.serial)}</serial>`] : []),
     `    </disk>`,
+  ];
+}
+
+/** libvirt 9 has no NVMe disks: QEMU's own arguments (formatdomain, "QEMU command-line passthrough"). */
+function nvmeLines(disks: readonly Disk[]): string[] {
+  const args = disks.flatMap(({ path, serial }, index) => [
+    "-drive",
+    // A comma in a value of QEMU's options is doubled.
+    `if=none,id=nvme-disk${index},format=qcow2,discard=unmap,file=${path.replaceAll(",", ",,")}`,
+    "-device",
+    `nvme,drive=nvme-disk${index},serial=${(serial ?? `doppel-${index}`).replaceAll(",", ",,")},bootindex=${index + 1}`,
+  ]);
+  return [
+    `  <qemu:commandline>`,
+    ...args.map((arg) => `    <qemu:arg value="${escapeXml(arg)}"/>`),
+    `  </qemu:commandline>`,
   ];
 }
 

@@ -10,6 +10,7 @@ export const MEDIA_TYPES = {
   diskMap: "application/vnd.doppel.disk-map.v1",
   firmwareVariables: "application/vnd.doppel.firmware-variables.v1+json",
   pack: "application/vnd.doppel.pack.v1+zstd",
+  empty: "application/vnd.oci.empty.v1+json",
 } as const;
 
 const descriptorSchema = z.looseObject({
@@ -54,6 +55,23 @@ export function buildManifest(
     config,
     layers: [...mapsAndVariables, ...packLayers],
   };
+}
+
+const attachmentSchema = z.looseObject({
+  schemaVersion: z.literal(2),
+  mediaType: z.literal(MEDIA_TYPES.manifest),
+  artifactType: z.string(),
+  config: descriptorSchema,
+  layers: z.array(descriptorSchema).max(1024),
+  subject: descriptorSchema,
+  annotations: z.record(z.string(), z.string()).optional(),
+});
+
+/** The manifest of something attached to an image (OCI image specification, manifest.md, "Guidelines for artifact usage"). */
+export type AttachmentManifest = z.infer<typeof attachmentSchema>;
+
+export function parseAttachmentManifest(blob: Buffer, name: string): AttachmentManifest {
+  return parseJsonBlob(blob, attachmentSchema, "manifest-corrupt", `manifest of ${name}`);
 }
 
 /** Parses a manifest blob; `manifest-corrupt` names what does not fit. */

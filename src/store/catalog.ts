@@ -25,6 +25,25 @@ export interface TaggedImage extends ImageSummary {
   tag: string;
 }
 
+/** Something that was attached to an image after it was sealed: an OCI referrer. */
+export interface Attachment {
+  /** Of its manifest. */
+  digest: string;
+  /** Digest of the image. */
+  subject: string;
+  artifactType: string;
+  created: string;
+  annotations: Record<string, string>;
+  manifestBytes: number;
+}
+
+interface AttachmentRow extends Omit<Attachment, "annotations"> {
+  annotations: string;
+}
+
+const ATTACHMENT_COLUMNS =
+  "digest, subject, artifact_type AS artifactType, created, annotations, manifest_bytes AS manifestBytes";
+
 const COLUMNS = `digest, created, host, os, grade, disks, disk_bytes AS diskBytes, data_bytes AS dataBytes,
   stored_bytes AS storedBytes, read_errors AS readErrors, parent`;
 
@@ -127,6 +146,25 @@ export class Catalog {
       .prepare<[string], { digest: string }>("SELECT digest FROM images WHERE parent = ?")
       .all(digest)
       .map((row) => row.digest);
+  }
+
+  addAttachment(attachment: Attachment): void {
+    this.database
+      .prepare(
+        `INSERT OR IGNORE INTO attachments (digest, subject, artifact_type, created, annotations, manifest_bytes)
+         VALUES (@digest, @subject, @artifactType, @created, @annotations, @manifestBytes)`,
+      )
+      .run({ ...attachment, annotations: JSON.stringify(attachment.annotations) });
+  }
+
+  /** What is attached to an image, or to any; the newest first. */
+  attachments(subject?: string): Attachment[] {
+    return this.database
+      .prepare<[string | null], AttachmentRow>(
+        `SELECT ${ATTACHMENT_COLUMNS} FROM attachments WHERE subject = coalesce(?, subject) ORDER BY created DESC, digest`,
+      )
+      .all(subject ?? null)
+      .map((row) => ({ ...row, annotations: JSON.parse(row.annotations) }));
   }
 
   removeTag(name: string, tag: string): void {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { DoppelError, EXIT } from "../errors.ts";
 import type { Reference } from "../image/reference.ts";
+import { readAttachmentManifest } from "./attachment-manifest.ts";
 import { UPLOAD_NAME } from "./blobs.ts";
 import type { ImageStore } from "./image-store.ts";
 import { isProcessAlive, oldestLiveLease } from "./leases.ts";
@@ -93,7 +94,7 @@ async function dropUnnamedImages(store: ImageStore, dryRun: boolean): Promise<st
       if (kept || dropped.has(digest)) continue;
       dropped.add(digest);
       again = true;
-      if (!dryRun) store.catalog.removeImage(digest);
+      if (!dryRun) store.removeImage(digest);
     }
   }
   return [...dropped];
@@ -107,6 +108,11 @@ async function neededBlobs(store: ImageStore, gone: ReadonlySet<string>): Promis
     const { manifest } = await store.load(digest);
     needed.add(manifest.config.digest);
     for (const layer of manifest.layers) needed.add(layer.digest);
+    for (const attachment of store.catalog.attachments(digest)) {
+      needed.add(attachment.digest);
+      const { config, layers } = await readAttachmentManifest(store.blobs, attachment.digest);
+      for (const blob of [config, ...layers]) needed.add(blob.digest);
+    }
   }
   return needed;
 }

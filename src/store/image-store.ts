@@ -13,8 +13,9 @@ import {
   parseManifest,
 } from "../image/manifest.ts";
 import { formatReference, type Reference } from "../image/reference.ts";
+import { attachmentOf, readAttachmentManifest } from "./attachment-manifest.ts";
 import { BlobStore, type BlobWriter } from "./blobs.ts";
-import { Catalog, type ImageSummary, type TaggedImage } from "./catalog.ts";
+import { type Attachment, Catalog, type ImageSummary, type TaggedImage } from "./catalog.ts";
 import { ensureLayoutMarker, type IndexEntry, readLayoutIndex, writeLayoutIndex } from "./layout-index.ts";
 import { type Lease, takeLease } from "./leases.ts";
 
@@ -153,11 +154,27 @@ export class ImageStore implements AsyncDisposable {
     }
   }
 
+  /** Records what was attached to an image; src/store/attachments.ts writes it. */
+  addAttachment(attachment: Attachment): void {
+    this.catalog.transaction(() => {
+      this.catalog.addAttachment(attachment);
+      this.#writeIndex();
+    });
+  }
+
   /** Takes a tag away; the image's blobs stay until `collectGarbage` (src/store/gc.ts). */
   untag(reference: Reference): void {
     this.catalog.transaction(() => {
       if (this.catalog.digestOf(reference.name, reference.tag) === undefined) throw this.#unknown(reference);
       this.catalog.removeTag(reference.name, reference.tag);
+      this.#writeIndex();
+    });
+  }
+
+  /** Forgets an image that has no tag, and what is attached to it; blobs stay until `collectGarbage`. */
+  removeImage(digest: string): void {
+    this.catalog.transaction(() => {
+      this.catalog.removeImage(digest);
       this.#writeIndex();
     });
   }
@@ -178,14 +195,27 @@ export class ImageStore implements AsyncDisposable {
       tag,
       sizeBytes: sizes.get(digest) ?? 0,
     }));
-    writeLayoutIndex(this.layout, entries);
+    const referrers = this.catalog
+      .attachments()
+      .map(({ digest, manifestBytes, artifactType, annotations }) => ({
+        digest,
+        sizeBytes: manifestBytes,
+        artifactType,
+        annotations,
+      }));
+    writeLayoutIndex(this.layout, { images: entries, referrers });
   }
 
   async #recoverCatalog(): Promise<void> {
     if (!this.catalog.isEmpty()) return;
-    for (const entry of await readLayoutIndex(this.layout)) {
+    const { images, referrers } = await readLayoutIndex(this.layout);
+    for (const entry of images) {
       const image = await this.load(entry.digest);
       this.catalog.transaction(() => this.catalog.add(summaryOf(image), entry.name, entry.tag));
+    }
+    for (const { digest, sizeBytes } of referrers) {
+      const attachment = attachmentOf(await readAttachmentManifest(this.blobs, digest), digest, sizeBytes);
+      if (this.catalog.has(attachment.subject)) this.catalog.addAttachment(attachment);
     }
   }
 

@@ -16,11 +16,25 @@ export interface IndexEntry {
   tag: string;
 }
 
+/** A manifest that refers to another one by its `subject` (OCI image specification, manifest.md). */
+export interface ReferrerEntry {
+  digest: string;
+  sizeBytes: number;
+  artifactType: string;
+  annotations: Record<string, string>;
+}
+
+export interface LayoutIndex {
+  images: IndexEntry[];
+  referrers: ReferrerEntry[];
+}
+
 const indexSchema = z.looseObject({
   manifests: z.array(
     z.looseObject({
       digest: digestSchema,
       size: z.number(),
+      artifactType: z.string().optional(),
       annotations: z.record(z.string(), z.string()).optional(),
     }),
   ),
@@ -37,17 +51,23 @@ export async function ensureLayoutMarker(layout: string): Promise<void> {
 }
 
 /**
- * Writes index.json so that it lists exactly `entries`. Synchronous on purpose: it runs inside the catalog's write
+ * Writes index.json so that it lists exactly `images` and `referrers`. Synchronous on purpose: it runs inside the catalog's write
  * transaction, so that two processes cannot interleave.
  */
-export function writeLayoutIndex(layout: string, entries: readonly IndexEntry[]): void {
-  const manifests = entries.map(({ digest, sizeBytes, name, tag }) => ({
+export function writeLayoutIndex(layout: string, { images, referrers }: LayoutIndex): void {
+  const tagged = images.map(({ digest, sizeBytes, name, tag }) => ({
     mediaType: MEDIA_TYPES.manifest,
     digest,
     size: sizeBytes,
     artifactType: MEDIA_TYPES.artifact,
     annotations: { [REF_NAME]: `${name}:${tag}` },
   }));
+  const referring = referrers.map(({ sizeBytes, ...entry }) => ({
+    mediaType: MEDIA_TYPES.manifest,
+    size: sizeBytes,
+    ...entry,
+  }));
+  const manifests = [...tagged, ...referring];
   const content = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }, undefined, 2);
   const path = join(layout, "index.json");
   const temporary = temporaryName(path);
@@ -67,23 +87,30 @@ export function writeLayoutIndex(layout: string, entries: readonly IndexEntry[])
   }
 }
 
-/** The tagged images that index.json lists; none when there is no such file. */
-export async function readLayoutIndex(layout: string): Promise<IndexEntry[]> {
+/** What index.json lists; nothing when there is no such file. */
+export async function readLayoutIndex(layout: string): Promise<LayoutIndex> {
   let content: Buffer;
   try {
     content = await readFile(join(layout, "index.json"));
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return [];
+    if (systemErrorCode(error) === "ENOENT") return { images: [], referrers: [] };
     throw error;
   }
-  const entries: IndexEntry[] = [];
+  const found: LayoutIndex = { images: [], referrers: [] };
   for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", "index.json of the store")
     .manifests) {
-    const reference = manifest.annotations?.[REF_NAME];
+    const { digest, size: sizeBytes, artifactType, annotations = {} } = manifest;
+    const reference = annotations[REF_NAME];
     const colon = reference?.lastIndexOf(":") ?? -1;
-    if (reference === undefined || colon < 0) continue;
-    const [name, tag] = [reference.slice(0, colon), reference.slice(colon + 1)];
-    entries.push({ digest: manifest.digest, sizeBytes: manifest.size, name, tag });
+    if (reference !== undefined && colon >= 0)
+      found.images.push({
+        digest,
+        sizeBytes,
+        name: reference.slice(0, colon),
+        tag: reference.slice(colon + 1),
+      });
+    else if (artifactType !== undefined)
+      found.referrers.push({ digest, sizeBytes, artifactType, annotations });
   }
-  return entries;
+  return found;
 }

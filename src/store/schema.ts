@@ -33,6 +33,15 @@ const MIGRATIONS = [
      created TEXT NOT NULL,
      PRIMARY KEY (kind, key)
    ) STRICT;`,
+  `CREATE TABLE attachments (
+     digest TEXT PRIMARY KEY,
+     subject TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE,
+     artifact_type TEXT NOT NULL,
+     created TEXT NOT NULL,
+     annotations TEXT NOT NULL,
+     manifest_bytes INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX attachments_by_subject ON attachments (subject);`,
 ];
 
 /** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */

@@ -12,6 +12,7 @@ const domain: DomainDescription = {
   memoryBytes: 2 ** 31,
   firmware: { type: "bios" },
   disks: [{ path: "/store/disk0.qcow2", serial: "S1" }],
+  diskBus: "virtio-blk",
   nics: [{ mac: "52:54:00:00:00:01", network: "default" }],
   consoleLog: "/store/console.log",
   owner: { uid: 0, gid: 0 },
@@ -37,6 +38,18 @@ describe("domain XML", () => {
     const xml = domainXml({ ...domain, disks: [{ path: `/a"/><evil b='&\u0001` }] });
     expect(xml).toContain("/a&quot;/&gt;&lt;evil b=&apos;&amp;?");
     expect(xml).not.toContain("<evil");
+  });
+
+  it("puts disks on the bus that is asked for", () => {
+    expect(domainXml(domain)).toContain('<target dev="vda" bus="virtio"/>');
+    const scsi = domainXml({ ...domain, diskBus: "virtio-scsi" });
+    expect(scsi).toContain('<controller type="scsi" model="virtio-scsi"/>');
+    expect(scsi).toContain('<target dev="sda" bus="scsi"/>');
+    expect(domainXml({ ...domain, diskBus: "sata" })).toContain('<target dev="sda" bus="sata"/>');
+    const nvme = domainXml({ ...domain, diskBus: "nvme", disks: [{ path: "/a,b.qcow2", serial: "S1" }] });
+    expect(nvme).toContain("file=/a,,b.qcow2");
+    expect(nvme).toContain('<qemu:arg value="nvme,drive=nvme-disk0,serial=S1,bootindex=1"/>');
+    expect(nvme).not.toContain("<disk");
   });
 
   it("has firmware files of UEFI only for UEFI", () => {
