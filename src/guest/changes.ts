@@ -2,7 +2,7 @@ import type { Guestfish } from "./guestfish.ts";
 import type { ChangedFile } from "./step.ts";
 
 /** Beside each file that a conversion changes lies what it was. */
-const ORIGINAL = ".doppel-original";
+export const ORIGINAL = ".doppel-original";
 
 /** Writes a file of the guest and keeps what it was beside it, unless an earlier conversion has. */
 export async function changeFile(
@@ -20,6 +20,18 @@ export async function changeFile(
   if ((await guestfish.tryRun("exists", original)) !== "true") await guestfish.run("cp-a", path, original);
   await guestfish.write(path, content, mode);
   return { path, original };
+}
+
+/** Rewrites a text file as it is now: an earlier step of the same conversion may have changed it. */
+export async function rewriteFile(
+  guestfish: Guestfish,
+  path: string,
+  rewrite: (text: string) => string,
+): Promise<ChangedFile[]> {
+  const before = (await guestfish.read(path))?.toString("utf8");
+  if (before === undefined) return [];
+  const after = rewrite(before);
+  return after === before ? [] : [await changeFile(guestfish, path, after)];
 }
 
 /** The path of what a file was before the first conversion: a second one starts from there. */

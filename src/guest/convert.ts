@@ -9,17 +9,28 @@ import { parseFacts } from "../machine/facts.ts";
 import { ImageExports } from "../nbd/image-exports.ts";
 import { NbdServer } from "../nbd/server.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
+import { openEncryptedDevices } from "./encrypted-devices.ts";
+import { checkFreeSpace } from "./free-space.ts";
 import { chooseSystem, findSystems, type GuestSystem, mountSystem } from "./guest-system.ts";
 import { Guestfish } from "./guestfish.ts";
 import { planDeviceNames } from "./linux/device-names.ts";
+import { planFallbackLoader } from "./linux/fallback-loader.ts";
+import { planFirstboot } from "./linux/firstboot.ts";
 import { planInitramfs } from "./linux/initramfs-step.ts";
 import { planNetworkNames } from "./linux/network-names.ts";
+import { planNetworkSettings } from "./linux/network-settings.ts";
+import { planResidue } from "./linux/residue.ts";
+import { planSerialConsole } from "./linux/serial-console.ts";
 import { planStaleCaches } from "./linux/stale-caches.ts";
-import type { GuestContext, Planner, Step } from "./step.ts";
+import { planSysprep } from "./linux/sysprep.ts";
+import type { GuestContext, Planner, Step, Wishes } from "./step.ts";
 import type { Target } from "./target.ts";
 
 export interface ConvertOptions {
   target: Target;
+  wishes: Wishes;
+  /** Keys of encrypted devices. */
+  keys: readonly string[];
   /** The root file system to work on, when the disks hold several systems. */
   root?: string;
   /** Make the plan and stop. */
@@ -38,8 +49,19 @@ export interface ConvertResult {
   child?: { image: StoredImage; changedBytes: number };
 }
 
-/** In the order in which they are carried out. */
-const LINUX: readonly Planner[] = [planDeviceNames, planInitramfs, planNetworkNames, planStaleCaches];
+/** In the order in which they are carried out; a rebuild of the initramfs must see what the others wrote. */
+const LINUX: readonly Planner[] = [
+  planDeviceNames,
+  planSysprep,
+  planNetworkNames,
+  planNetworkSettings,
+  planStaleCaches,
+  planResidue,
+  planSerialConsole,
+  planFirstboot,
+  planFallbackLoader,
+  planInitramfs,
+];
 
 /**
  * Makes a child of an image that boots on other hardware. The image itself is not touched: the guest is edited through an
@@ -67,12 +89,15 @@ export async function convertImage(
     writable: true,
   }));
   const useTcg = !(await probeKvm()).works;
-  await using guestfish = await Guestfish.start(guestDisks, { useTcg, ...(signal ? { signal } : {}) });
+  const { keys, wishes } = options;
+  await using guestfish = await Guestfish.start(guestDisks, { useTcg, keys, ...(signal ? { signal } : {}) });
   onStage?.("looking at the guest");
-  const system = chooseSystem(await findSystems(guestfish), options.root);
+  if (keys.length > 0) await openEncryptedDevices(guestfish);
+  const system = chooseSystem(await findSystems(guestfish, facts), options.root);
   if (system.type !== "linux") throw notLinux(system);
   const skippedMounts = await mountSystem(guestfish, system);
-  const steps = await planAll({ guestfish, system, target, facts });
+  const steps = await planAll({ guestfish, system, target, facts, wishes });
+  await checkFreeSpace(guestfish, steps);
   const result = { system, steps: steps.map(({ name, what, why }) => ({ name, what, why })), skippedMounts };
   if (options.dryRun) return result;
   const record: ConversionRecord = { target: target.name, steps: [] };

@@ -1,5 +1,8 @@
 import { DoppelError, EXIT } from "../errors.ts";
+import type { MachineFacts } from "../machine/facts.ts";
 import type { Guestfish } from "./guestfish.ts";
+
+const UUID = /^[0-9A-Fa-f-]{4,36}$/;
 
 /** An operating system that was found on a machine's disks. */
 export interface GuestSystem {
@@ -15,11 +18,45 @@ export interface GuestSystem {
   mounts: { path: string; device: string }[];
 }
 
-/** Finds the operating systems on the disks, by libguestfs's inspection. */
-export async function findSystems(guestfish: Guestfish): Promise<GuestSystem[]> {
+/**
+ * Finds the operating systems on the disks: by libguestfs's inspection, and where that knows none, by what was seen of the
+ * running machine. Of a btrfs with snapshots, what the machine ran from stands for all of them.
+ */
+export async function findSystems(guestfish: Guestfish, facts: MachineFacts): Promise<GuestSystem[]> {
   const systems: GuestSystem[] = [];
   for (const root of await guestfish.lines("inspect-os")) systems.push(await describe(guestfish, root));
-  return systems;
+  if (systems.length > 0) return withoutSnapshots(systems);
+  const seen = await systemOfFacts(guestfish, facts);
+  return seen ? [seen] : [];
+}
+
+/** Where snapper, timeshift and their like keep copies of a root. */
+const SNAPSHOT = /^btrfsvol:.*\/(?:\.snapshots\/|timeshift-btrfs\/|@?snapshots?\/)/;
+
+function withoutSnapshots(systems: readonly GuestSystem[]): GuestSystem[] {
+  const live = systems.filter(({ root }) => !SNAPSHOT.test(root));
+  return live.length > 0 ? live : [...systems];
+}
+
+/** A distribution that libguestfs does not know is Linux all the same: what was mounted where is in the facts. */
+async function systemOfFacts(guestfish: Guestfish, facts: MachineFacts): Promise<GuestSystem | undefined> {
+  const mounts: GuestSystem["mounts"] = [];
+  for (const { fsUuid, mounts: points } of facts.block) {
+    if (!fsUuid || !UUID.test(fsUuid)) continue;
+    const device = await guestfish.tryRun("findfs-uuid", fsUuid);
+    if (device !== undefined) for (const { path } of points) mounts.push({ path, device });
+  }
+  const root = mounts.find(({ path }) => path === "/");
+  if (!root) return undefined;
+  return {
+    root: root.device,
+    type: "linux",
+    distro: facts.os.id ?? "unknown",
+    productName: facts.os.prettyName ?? "unknown Linux",
+    arch: facts.hardware.arch ?? "unknown",
+    hostname: facts.os.hostname ?? "unknown",
+    mounts: mounts.sort((a, b) => a.path.length - b.path.length),
+  };
 }
 
 /** The one system to work on; `root` chooses when there are several. Throws `guest-unknown` or `guest-ambiguous` (exit 3). */
@@ -31,7 +68,7 @@ export function chooseSystem(systems: readonly GuestSystem[], root?: string): Gu
     const what =
       systems.length === 0 ? "no operating system was found on the disks" : `there is no root ${root}`;
     throw new DoppelError("guest-unknown", what, {
-      hint: systems.length === 0 ? "an encrypted disk needs its key: --key" : `there is ${list}`,
+      hint: systems.length === 0 ? "an encrypted disk needs its key: --luks-key FILE" : `there is ${list}`,
       exitCode: EXIT.refused,
     });
   }

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DoppelError } from "../errors.ts";
+import { DoppelError, EXIT } from "../errors.ts";
 import { type RunResult, runProgram } from "../run-program.ts";
 
 /** A disk to look into: an NBD export on a Unix socket. */
@@ -13,6 +13,9 @@ export interface GuestDisk {
 
 const START_MS = 300_000;
 const COMMAND_MS = 600_000;
+/** Encrypted devices for which keys are held ready. */
+const MOST_DEVICES = 64;
+const PIPE_BYTES = 60_000;
 /** Most bytes of a file that is read into memory. */
 const MOST_FILE_BYTES = 512 * 1024 * 1024;
 
@@ -25,24 +28,31 @@ export class Guestfish implements AsyncDisposable {
   readonly #env: Record<string, string>;
   readonly #pid: string;
   readonly #signal: AbortSignal | undefined;
+  readonly #keyCount: number;
 
   private constructor(
     folder: string,
     env: Record<string, string>,
     pid: string,
     signal: AbortSignal | undefined,
+    keyCount: number,
   ) {
     this.#folder = folder;
     this.#env = env;
     this.#pid = pid;
     this.#signal = signal;
+    this.#keyCount = keyCount;
   }
 
-  /** Starts an appliance with the disks. Throws `guestfs-failed`, or `program-missing` without libguestfs. */
+  /**
+   * Starts an appliance with the disks; `keys` are for encrypted ones. Throws `guestfs-failed`, or `program-missing`
+   * without libguestfs.
+   */
   static async start(
     disks: readonly GuestDisk[],
-    options: { useTcg: boolean; signal?: AbortSignal },
+    options: { useTcg: boolean; keys?: readonly string[]; signal?: AbortSignal },
   ): Promise<Guestfish> {
+    const keys = options.keys ?? [];
     const folder = await mkdtemp(join(tmpdir(), "doppel-guest-"));
     const env = {
       LC_ALL: "C",
@@ -53,14 +63,15 @@ export class Guestfish implements AsyncDisposable {
       ...(options.useTcg ? { LIBGUESTFS_BACKEND_SETTINGS: "force_tcg" } : {}),
     };
     try {
-      const listening = await runProgram("guestfish", ["--listen"], {
+      const listening = await runProgram("guestfish", ["--listen", "--keys-from-stdin"], {
         env,
+        input: keyLines(keys),
         timeoutMs: START_MS,
         ignoreStderr: true,
       });
       const pid = /GUESTFISH_PID=(\d+)/.exec(listening.stdout)?.[1];
       if (!pid) throw new DoppelError("guestfs-failed", "guestfish does not listen");
-      const guestfish = new Guestfish(folder, env, pid, options.signal);
+      const guestfish = new Guestfish(folder, env, pid, options.signal, keys.length);
       try {
         for (const disk of disks) await guestfish.#addDisk(disk);
         await guestfish.run("run");
@@ -95,6 +106,32 @@ export class Guestfish implements AsyncDisposable {
     return (await this.run(command, ...args)).split("\n").filter((line) => line !== "");
   }
 
+  /** Paths that patterns (glob(7)) stand for; a path without a wildcard stands for itself when it is there. */
+  async expand(patterns: readonly string[]): Promise<string[]> {
+    const found: string[] = [];
+    for (const pattern of patterns) {
+      if (/[*?[]/.test(pattern)) found.push(...(await this.lines("glob-expand", pattern)));
+      else if ((await this.tryRun("exists", pattern)) === "true") found.push(pattern);
+    }
+    return found;
+  }
+
+  /** The path as it is written on a file system that takes upper and lower case for the same; undefined when it is not there. */
+  async resolveCase(path: string): Promise<string | undefined> {
+    let found = "";
+    // Not by guestfish's own case-sensitive-path: of a folder that is not there it ends.
+    for (const part of path.split("/").filter(Boolean)) {
+      if ((await this.tryRun("is-dir", found || "/", "followsymlinks:true")) !== "true") return undefined;
+      const names = await this.lines("ls", found || "/");
+      const name =
+        names.find((each) => each === part) ??
+        names.find((each) => each.toLowerCase() === part.toLowerCase());
+      if (name === undefined) return undefined;
+      found += `/${name}`;
+    }
+    return found;
+  }
+
   /** Reads a file; undefined when there is none. Throws `guestfs-failed` past 512 MiB. */
   async read(path: string): Promise<Buffer | undefined> {
     if ((await this.tryRun("is-file", path, "followsymlinks:true")) !== "true") return undefined;
@@ -120,6 +157,20 @@ export class Guestfish implements AsyncDisposable {
     await this.run("upload", local, path);
     await rm(local);
     if (isNew) await this.run("chmod", `0${mode.toString(8)}`, path);
+  }
+
+  /**
+   * Opens an encrypted device as /dev/mapper/NAME with one of the keys; false when none fits. For at most 64
+   * devices in the life of an appliance.
+   */
+  async openEncrypted(device: string, name: string): Promise<boolean> {
+    let opened = false;
+    // Every key is asked for, so that the next device meets the first one again.
+    for (let key = 0; key < this.#keyCount; key++) {
+      const result = await this.tryRun("cryptsetup-open", device, opened ? `${name}-again` : name);
+      opened ||= result !== undefined;
+    }
+    return opened;
   }
 
   /** Unmounts everything, so that all is on the disks, and ends the appliance. */
@@ -154,6 +205,23 @@ export class Guestfish implements AsyncDisposable {
       ...(this.#signal === undefined ? {} : { signal: this.#signal }),
     });
   }
+}
+
+/**
+ * What guestfish reads when it asks for a key: a line each time, the keys in turn. A pipe holds this much without a
+ * reader, so that nothing secret is in a file or an argument.
+ */
+function keyLines(keys: readonly string[]): string {
+  for (const key of keys) {
+    if (/[\n\0]/.test(key)) {
+      throw new DoppelError("key-unusable", "a key with a line break or a zero byte in it cannot be used", {
+        hint: "add a passphrase to the volume: cryptsetup luksAddKey",
+        exitCode: EXIT.usage,
+      });
+    }
+  }
+  const round = keys.map((key) => `${key}\n`).join("");
+  return round.repeat(Math.min(MOST_DEVICES, Math.floor(PIPE_BYTES / Math.max(1, round.length))));
 }
 
 function explain({ stderr }: RunResult): string {

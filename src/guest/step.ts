@@ -1,7 +1,28 @@
 import type { MachineFacts } from "../machine/facts.ts";
 import type { GuestSystem } from "./guest-system.ts";
 import type { Guestfish } from "./guestfish.ts";
+import type { InterfaceSettings } from "./network-settings.ts";
 import type { Target } from "./target.ts";
+
+/** What the user asked for beyond booting. */
+export interface Wishes {
+  /** A serial console, too. */
+  console: boolean;
+  /** Scripts for the first boot, in order. */
+  firstboot: { name: string; content: Buffer }[];
+  /** What tells the machine from its copies is removed. */
+  sysprep: boolean;
+  /** Its new host name. */
+  hostname?: string;
+  /** The target's guest agent is installed on the first boot. */
+  guestAgent: boolean;
+  /** What only physical hardware needs goes on running. */
+  keepResidue: boolean;
+  /** The guest's own generator makes its initramfs files. */
+  rebuildInitramfs: boolean;
+  /** Addresses instead of those captured. */
+  network: readonly InterfaceSettings[];
+}
 
 /** What a step may look at; nothing is written while the plan is made. */
 export interface GuestContext {
@@ -10,6 +31,7 @@ export interface GuestContext {
   target: Target;
   /** What the agent saw of the machine. */
   facts: MachineFacts;
+  wishes: Wishes;
 }
 
 /** A file that a conversion wrote or changed; the original of a changed one is kept beside it. */
@@ -25,6 +47,8 @@ export interface Step {
   name: string;
   what: string;
   why: string;
+  /** Bytes that it takes on the file system of each path, at least; a whole conversion without room is refused. */
+  adds?: { path: string; bytes: number }[];
   apply(): Promise<ChangedFile[]>;
 }
 

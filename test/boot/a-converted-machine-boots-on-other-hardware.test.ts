@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitForLedger } from "../../fixtures/demo/machine.ts";
@@ -17,7 +17,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     await must(join(packageRoot, "fixtures/demo/start-libvirt"));
     lab = await Lab.start({ ahciOnly: true, mac: MAC });
     await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
-    await lab[Symbol.asyncDispose]();
+    await lab.machine.stop();
   });
 
   afterAll(async () => {
@@ -26,13 +26,25 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     doppel[Symbol.dispose]();
   });
 
-  const consoleLog = () => readFileSync(join(doppel.home, "instances", VM, "console.log"), "utf8");
+  /** Runs a script as root in the converted machine. */
+  const inVm = async (address: string, script: string) => {
+    const knownHosts = join(lab.folder, "known_hosts_vm");
+    writeFileSync(knownHosts, `${address} ${readFileSync(join(lab.built, "host_key.pub"), "utf8")}`);
+    const options = [`UserKnownHostsFile=${knownHosts}`, "IdentitiesOnly=yes", "BatchMode=yes"];
+    const key = join(lab.folder, "id_ed25519");
+    return await must("ssh", "-i", key, ...options.flatMap((o) => ["-o", o]), `root@${address}`, script);
+  };
 
-  it("does not find its disk on virtio as it is", async () => {
-    await doppel.json("thaw", "physical", "--name", VM, "--memory", "1G");
-    const stuck = /Gave up waiting for root file system device/;
-    await expect.poll(consoleLog, { timeout: 300_000, interval: 1000 }).toMatch(stuck);
-    await doppel.json("discard", VM);
+  it("does not find its disk on virtio as it is, and the boot test says so (exit 1)", async () => {
+    const { code, stdout } = await doppel.run("boot-test", "physical", "--memory", "1G", "--json");
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({
+      boots: false,
+      why: "the initramfs does not find the disk of the root file system",
+      bus: "virtio-blk",
+      firmware: "bios",
+    });
+    expect((await doppel.run("images", "ls")).stdout).toMatch(/physical .* no, virtio-blk, BIOS, \d{4}-/);
   });
 
   it("has a plan that says what would be changed and why; a dry run keeps nothing", async () => {
@@ -56,21 +68,58 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     expect((await doppel.run("images", "show", "never")).stderr).toContain("image-unknown");
   });
 
-  it("boots once it is converted: its service answers, its card has its name, its data are all there", async () => {
+  it("boots once it is converted, on either bus; the evidence stays with the image", async () => {
     const converted = await doppel.json("convert", "physical", "--to", "kvm", "--name", "virtual");
     expect(converted.changedBytes).toBeLessThan(100 * 1024 * 1024);
+    for (const bus of ["virtio-scsi", "virtio-blk"]) {
+      const report = await doppel.json(
+        "boot-test",
+        "virtual",
+        "--bus",
+        bus,
+        "--port",
+        "8080",
+        "--memory",
+        "1G",
+      );
+      expect(report).toMatchObject({ boots: true, bus, firmware: "bios" });
+      const stages = (report.stages as { stage: string }[]).map(({ stage }) => stage);
+      expect(stages).toEqual(["firmware", "boot-loader", "kernel", "userspace", "network"]);
+      expect(report.openPorts).toEqual(expect.arrayContaining([22, 8080]));
+    }
+    const folder = join(doppel.home, "evidence");
+    expect((await doppel.run("images", "show", "virtual", "--evidence", folder)).stdout).toContain(
+      "boots     yes, virtio-blk, BIOS",
+    );
+    expect(readFileSync(join(folder, "console.log"), "utf8")).toContain("Linux version");
+    expect(await must("file", join(folder, "screen.png"))).toMatch(
+      /PNG image data, \d{3,4} x \d{3,4}, 8-bit\/color RGB/,
+    );
+    const [vm] = (await doppel.json("vms")) as unknown as unknown[];
+    expect(vm).toBeUndefined();
+    expect(await must("virsh", "-c", "qemu:///system", "net-list", "--name")).not.toContain("boot-test");
+  });
+
+  it("keeps its data, its card's name, and the drivers when it makes its initramfs again", async () => {
     await doppel.json("thaw", "virtual", "--name", VM, "--memory", "1G");
-    let address: string | undefined;
-    const lease = async () => {
-      const [vm] = (await doppel.json("vms")) as unknown as { addresses: string[] }[];
-      address = vm?.addresses[0];
-      return address;
-    };
+    const lease = async () =>
+      ((await doppel.json("vms")) as unknown as { addresses: string[] }[])[0]?.addresses[0];
     await expect.poll(lease, { timeout: 300_000, interval: 1000 }).toBeTruthy();
+    const address = (await lease()) ?? "";
     const ledger = await waitForLedger(`http://${address}:8080/`, 300_000);
     expect(ledger.sound).toBe(true);
-    const log = consoleLog();
-    expect(log).not.toMatch(/Gave up waiting/);
+    expect(await inVm(address, "ip -o link show ens4")).toContain(MAC);
+    await inVm(address, "update-initramfs -u -k all && sync");
+    const drivers = await inVm(address, "for i in /boot/initrd.img-*[0-9a-z]; do lsinitramfs $i; done");
+    expect(drivers).toMatch(/virtio_blk\.ko[\s\S]*virtio_scsi\.ko|virtio_scsi\.ko[\s\S]*virtio_blk\.ko/);
+    const boot = (await inVm(address, "cat /proc/sys/kernel/random/boot_id")).trim();
+    await inVm(address, "systemctl reboot").catch(() => {});
+    const bootId = () =>
+      inVm(address, "cat /proc/sys/kernel/random/boot_id").then(
+        (id) => id.trim(),
+        () => boot,
+      );
+    await expect.poll(bootId, { timeout: 300_000, interval: 1000 }).not.toBe(boot);
   });
 
   it("lists what was changed, keeps the originals beside it, and leaves its parent as it was", async () => {

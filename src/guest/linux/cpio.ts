@@ -14,7 +14,6 @@ const MAGIC_CHECKSUM = "070702";
 const HEADER_BYTES = 110;
 const TRAILER = "TRAILER!!!";
 export const FILE_MODE = 0o100644;
-export const SCRIPT_MODE = 0o100755;
 export const FOLDER_MODE = 0o40755;
 const TYPE_MASK = 0o170000;
 const MOST_MEMBERS = 200_000;

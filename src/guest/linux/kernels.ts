@@ -1,6 +1,7 @@
 import { gunzipSync } from "node:zlib";
 import { DoppelError } from "../../errors.ts";
 import { runProgramBytes } from "../../run-program.ts";
+import { ORIGINAL } from "../changes.ts";
 import type { Guestfish } from "../guestfish.ts";
 import type { GuestKernel } from "./initramfs-drivers.ts";
 import { type KernelModule, ModuleIndex } from "./module-index.ts";
@@ -17,8 +18,7 @@ const MOST_MODULE_BYTES = 256 * 1024 * 1024;
 /** Every kernel that has modules, whoever installed it. */
 export async function findKernels(guestfish: Guestfish): Promise<InstalledKernel[]> {
   if ((await guestfish.tryRun("is-dir", "/lib/modules", "followsymlinks:true")) !== "true") return [];
-  const boot =
-    (await guestfish.tryRun("is-dir", "/boot")) === "true" ? await guestfish.lines("ls", "/boot") : [];
+  const candidates = await guestfish.expand(PLACES);
   const kernels: InstalledKernel[] = [];
   for (const version of await guestfish.lines("ls", "/lib/modules")) {
     if (!VERSION.test(version)) continue;
@@ -33,10 +33,19 @@ export async function findKernels(guestfish: Guestfish): Promise<InstalledKernel
       index: new ModuleIndex(dep.toString("utf8"), builtIn.toString("utf8")),
       aliases: (await guestfish.read(`${folder}/modules.alias`))?.toString("utf8") ?? "",
       readModule: (module) => readModule(guestfish, folder, module),
-      initramfsPaths: boot.filter((name) => names.has(name)).map((name) => `/boot/${name}`),
+      initramfsPaths: candidates.filter((path) => isOf(path, version, names)),
     });
   }
   return kernels;
+}
+
+/** Beside the kernels, and as kernel-install(8) lays them out: MACHINE-ID/VERSION/initrd. */
+const PLACES = ["/boot/init*", "/boot/booster*", "/boot/*/*/init*", "/boot/efi/*/*/init*", "/efi/*/*/init*"];
+
+function isOf(path: string, version: string, names: ReadonlySet<string>): boolean {
+  const [name = "", folder = ""] = path.split("/").reverse();
+  if (name.endsWith(ORIGINAL)) return false;
+  return names.has(name) || (folder === version && /^init(?:rd|ramfs)(?:\.img)?$/.test(name));
 }
 
 /** What distributions call the initramfs of a kernel version. */
@@ -49,7 +58,7 @@ function initramfsNames(version: string, base: string | undefined): Set<string> 
   ];
   // Arch: by the package; Alpine: by the flavour, the version's last part.
   if (base !== undefined && VERSION.test(base))
-    names.push(`initramfs-${base}.img`, `initramfs-${base}-fallback.img`);
+    names.push(`initramfs-${base}.img`, `initramfs-${base}-fallback.img`, `booster-${base}.img`);
   const flavour = /-\d+-([a-z]+)$/.exec(version)?.[1];
   if (flavour) names.push(`initramfs-${flavour}`);
   return new Set(names);

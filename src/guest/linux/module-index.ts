@@ -50,7 +50,11 @@ export class ModuleIndex {
   }
 
   has(name: string): boolean {
-    return this.get(name) !== undefined || this.#builtIn.has(name.replaceAll("-", "_"));
+    return this.get(name) !== undefined || this.isBuiltIn(name);
+  }
+
+  isBuiltIn(name: string): boolean {
+    return this.#builtIn.has(name.replaceAll("-", "_"));
   }
 
   /** All modules, in the order of the file. */

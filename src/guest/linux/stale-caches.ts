@@ -6,6 +6,10 @@ const CACHES = [
   "/run/blkid/blkid.tab",
   "/etc/lvm/cache/.cache",
   "/etc/lvm/devices/system.devices",
+  "/boot/grub/device.map",
+  "/boot/grub2/device.map",
+  "/etc/multipath/wwids",
+  "/etc/multipath/bindings",
 ];
 
 /** Removes what the system remembers of disks that are no longer there. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { rewriteCommandLines, rewriteTable } from "../../../../src/guest/linux/device-names.ts";
+import { rewriteCommandLines, rewriteTable } from "../../../../src/guest/linux/device-text.ts";
 
 const UUIDS = new Map([
   ["/dev/sda2", "UUID=aaaa-1"],
