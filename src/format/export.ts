@@ -5,19 +5,29 @@ import { syncFolder, temporaryName } from "../durable-file.ts";
 import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
 import type { DiskReader, OpenBlob } from "../image/disk-reader.ts";
 import { formatBytes } from "../units.ts";
-import type { DiskFormat, WriteProgress } from "./format.ts";
+import type { DiskFormat, PreparedDisk, WriteProgress } from "./format.ts";
 import { DISK_FORMATS } from "./formats.ts";
 import { OutputFile } from "./output-file.ts";
+import { type OvaSource, writeOva } from "./ova/export.ts";
+import { streamOptimizedFormat } from "./vmdk/stream.ts";
 
-export interface ExportOptions {
+const OVA = "ova";
+
+/** What `--format` takes. */
+export const FORMAT_NAMES = [...DISK_FORMATS.map(({ name }) => name), OVA];
+
+export interface FileOptions {
   path: string;
-  format: DiskFormat;
   /** Replace a file that is there. */
   force?: boolean;
   /** Opens a pack once more, to compare its bytes with its digest while the disk is written. */
   openPack?: (digest: string) => Promise<OpenBlob>;
   onProgress?: (progress: WriteProgress) => void;
   signal?: AbortSignal;
+}
+
+export interface ExportOptions extends FileOptions {
+  format: DiskFormat;
 }
 
 export interface ExportResult {
@@ -36,27 +46,52 @@ export function chooseFormat(name: string | undefined, path: string): DiskFormat
       : DISK_FORMATS.find((candidate) => candidate.name === name);
   if (format) return format;
   throw new DoppelError("usage", `'${name}' is not a format that can be written`, {
-    hint: `one of ${DISK_FORMATS.map((known) => known.name).join(", ")}`,
+    hint: `one of ${FORMAT_NAMES.join(", ")}`,
     exitCode: EXIT.usage,
   });
 }
 
-/**
- * Writes a disk to a file: temporary name, fsync, rename. Nothing is left behind when it fails or is aborted.
- * Refuses an existing file (`file-exists`, exit 3) and a disk without room (`ENOSPC`) before anything is written.
- */
+/** Writes a disk to a file. Nothing is left behind when it fails or is aborted. */
 export async function exportDisk(disk: DiskReader, options: ExportOptions): Promise<ExportResult> {
+  return await exportFile([disk], options.format.name, options, () => options.format.prepare(disk));
+}
+
+/** Writes all disks of an image, and what the machine was, to an OVA. Nothing is left behind when it fails or is aborted. */
+export async function exportOva(source: OvaSource, options: FileOptions): Promise<ExportResult> {
+  return await exportFile(source.disks, OVA, options, async () => {
+    const prepared = await Promise.all(source.disks.map((disk) => streamOptimizedFormat.prepare(disk)));
+    return {
+      occupiedBytes: prepared.reduce((sum, { occupiedBytes }) => sum + occupiedBytes, 0),
+      write: (output, writeOptions) => writeOva(source, output, writeOptions),
+    };
+  });
+}
+
+/** Whether a file is to be an OVA, which holds all disks of an image. */
+export function isOva(name: string | undefined, path: string): boolean {
+  return name === undefined ? extname(path).toLowerCase() === `.${OVA}` : name === OVA;
+}
+
+/**
+ * Writes a file: temporary name, fsync, rename. Refuses an existing one (`file-exists`, exit 3) and a disk without room
+ * (`ENOSPC`) before anything is written.
+ */
+async function exportFile(
+  disks: readonly DiskReader[],
+  format: string,
+  options: FileOptions,
+  prepare: () => Promise<PreparedDisk>,
+): Promise<ExportResult> {
   const started = performance.now();
   const path = resolve(options.path);
   await refuseExisting(path, options.force === true);
-  const prepared = await options.format.prepare(disk);
+  const prepared = await prepare();
   await requireSpace(path, prepared.occupiedBytes);
   const temporary = temporaryName(path);
   const output = await OutputFile.create(temporary);
   try {
-    const verified = options.openPack
-      ? verifyPacks(disk, options.openPack, options.signal)
-      : Promise.resolve();
+    const { openPack, signal } = options;
+    const verified = openPack ? verifyPacks(disks, openPack, signal) : Promise.resolve();
     await Promise.all([prepared.write(output, options), verified]);
     await output.sync();
     await output.close();
@@ -68,12 +103,7 @@ export async function exportDisk(disk: DiskReader, options: ExportOptions): Prom
   }
   await syncFolder(dirname(path));
   const { size } = await stat(path);
-  return {
-    path,
-    format: options.format.name,
-    fileBytes: size,
-    elapsedSeconds: (performance.now() - started) / 1000,
-  };
+  return { path, format, fileBytes: size, elapsedSeconds: (performance.now() - started) / 1000 };
 }
 
 async function refuseExisting(path: string, force: boolean): Promise<void> {
@@ -109,12 +139,13 @@ async function requireSpace(path: string, neededBytes: number): Promise<void> {
 
 /** Bit rot must not pass silently, although frames are only copied: each pack's bytes are compared with its digest. */
 async function verifyPacks(
-  disk: DiskReader,
+  disks: readonly DiskReader[],
   openPack: (digest: string) => Promise<OpenBlob>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const buffer = Buffer.allocUnsafeSlow(4 * 1024 * 1024);
-  for (const { digest } of disk.map.packs) {
+  const digests = new Set(disks.flatMap(({ map }) => map.packs.map(({ digest }) => digest)));
+  for (const digest of digests) {
     await using blob = await openPack(digest);
     const hash = createHash("sha256");
     for (let at = 0; at < blob.sizeBytes; at += buffer.length) {

@@ -7,18 +7,20 @@ const SYNC_EVERY_BYTES = 128 * 1024 * 1024;
  * the final fsync finds little left.
  */
 export class OutputFile {
+  readonly path: string;
   readonly #file: FileHandle;
   #unsyncedBytes = 0;
   #syncing: Promise<void> | undefined;
   #syncFailure: unknown;
 
-  private constructor(file: FileHandle) {
+  private constructor(path: string, file: FileHandle) {
+    this.path = path;
     this.#file = file;
   }
 
   /** Creates the file; fails with EEXIST when it is there. */
   static async create(path: string): Promise<OutputFile> {
-    return new OutputFile(await open(path, "wx", 0o600));
+    return new OutputFile(path, await open(path, "wx", 0o600));
   }
 
   async truncate(sizeBytes: number): Promise<void> {

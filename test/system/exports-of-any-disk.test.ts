@@ -110,27 +110,34 @@ describe("an export", () => {
       fc.asyncProperty(disks, async (disk) => {
         const { map, content } = await store(blobs, disk);
         const base = join(folder, String(run++));
-        for (const ending of ["qcow2", "raw"]) {
+        for (const format of ["qcow2", "raw", "vmdk", "vmdk-sparse"]) {
           const mapBlob = await blobs.openBlob(map);
           await using reader = new DiskReader(
             await DiskMap.open(mapBlob, map),
             (d) => blobs.openBlob(d),
             mapBlob,
           );
-          const path = `${base}.${ending}`;
+          const path = `${base}.${format}`;
           await exportDisk(reader, {
             path,
-            format: chooseFormat(undefined, path),
+            format: chooseFormat(format, path),
             openPack: (d) => blobs.openBlob(d),
           });
         }
         expect(readFileSync(`${base}.raw`).equals(content)).toBe(true);
-        await must("qemu-img", "check", "-q", `${base}.qcow2`);
-        // A qcow2 disk has whole sectors.
+        // Of all but raw a disk has whole sectors.
         truncateSync(`${base}.raw`, Math.ceil(content.length / 512) * 512);
-        await must("qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", `${base}.raw`, `${base}.qcow2`);
+        for (const [format, driver] of [
+          ["qcow2", "qcow2"],
+          ["vmdk", "vmdk"],
+          ["vmdk-sparse", "vmdk"],
+        ] as const) {
+          const path = `${base}.${format}`;
+          await must("qemu-img", "check", "-q", "-f", driver, path);
+          await must("qemu-img", "compare", "-q", "-f", "raw", "-F", driver, `${base}.raw`, path);
+          rmSync(path);
+        }
         rmSync(`${base}.raw`);
-        rmSync(`${base}.qcow2`);
       }),
       { numRuns: 150, seed: 7 },
     );
