@@ -8,8 +8,8 @@ export interface RunOptions {
   input?: string | Uint8Array;
   env?: Record<string, string>;
   cwd?: string;
-  /** For a program that leaves a daemon behind, which keeps standard error open. */
-  ignoreStderr?: boolean;
+  /** Where standard error goes instead of into the result: for a program that leaves a daemon behind, which keeps it open. */
+  stderrTo?: "ignore" | { fd: number };
   /** Return the result instead of throwing when the program exits with another code than 0. */
   allowFailure?: boolean;
 }
@@ -41,7 +41,7 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     reject: false,
     timeout: options.timeoutMs ?? 60_000,
     stdin: options.input === undefined ? "ignore" : "pipe",
-    ...(options.ignoreStderr ? { stderr: "ignore" as const } : {}),
+    ...(options.stderrTo === undefined ? {} : { stderr: stderrOption(options.stderrTo) }),
     ...(options.input === undefined ? {} : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.env === undefined ? {} : { env: options.env }),
@@ -66,6 +66,11 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     );
   }
   return { stdout: result.stdout, stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
+}
+
+/** execa takes a file descriptor for a single stream, but its types do not say so. */
+function stderrOption(to: "ignore" | { fd: number }): "ignore" {
+  return (to === "ignore" ? to : to.fd) as "ignore";
 }
 
 /**

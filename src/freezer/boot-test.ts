@@ -87,6 +87,7 @@ export async function bootTest(
     consoleLog: join(machine.folder, "console.log"),
     folder: machine.folder,
     ports: [...new Set([...COMMON_PORTS, ...options.ports])],
+    requiredPorts: options.ports,
   });
   const why = whyNot(observation, options);
   const report = {

@@ -29,6 +29,8 @@ export interface WatchOptions {
   timeoutMs: number;
   /** TCP ports that are tried. */
   ports: readonly number[];
+  /** Those of them that are waited for, as long as the time lasts. */
+  requiredPorts: readonly number[];
   signal?: AbortSignal;
   onStage?: (stage: PassedStage) => void;
 }
@@ -73,10 +75,7 @@ class Watch {
     this.#deadEnd = deadEnd;
     if (deadEnd !== undefined) return true;
     await this.#lookAtNetwork();
-    if (this.#networkSince !== undefined) {
-      const waited = performance.now() - this.#networkSince;
-      if (this.#openPorts.size > 0 || waited > SERVICES_MS) return true;
-    }
+    if (this.#networkSince !== undefined && this.#servicesAnswer()) return true;
     const state = await this.#virsh.state(this.#options.domain);
     if (state !== "running" && state !== "in shutdown") {
       this.#deadEnd = `the machine is ${state}`;
@@ -98,6 +97,13 @@ class Watch {
       log,
       screenshot,
     };
+  }
+
+  /** Whether all that must answer does; where nothing must, whether anything does, or has had the time to. */
+  #servicesAnswer(): boolean {
+    const { requiredPorts } = this.#options;
+    if (requiredPorts.length > 0) return requiredPorts.every((port) => this.#openPorts.has(port));
+    return this.#openPorts.size > 0 || performance.now() - (this.#networkSince ?? 0) > SERVICES_MS;
   }
 
   async #lookAtNetwork(): Promise<void> {

@@ -1,8 +1,8 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DoppelError, EXIT } from "../errors.ts";
-import { type RunResult, runProgram } from "../run-program.ts";
+import { runProgram } from "../run-program.ts";
 
 /** A disk to look into: an NBD export on a Unix socket. */
 export interface GuestDisk {
@@ -29,6 +29,8 @@ export class Guestfish implements AsyncDisposable {
   readonly #pid: string;
   readonly #signal: AbortSignal | undefined;
   readonly #keyCount: number;
+  /** How much of the server's errors belongs to earlier commands. */
+  #errorsSeen = 0;
 
   private constructor(
     folder: string,
@@ -62,12 +64,13 @@ export class Guestfish implements AsyncDisposable {
       LIBGUESTFS_CACHEDIR: "/var/tmp",
       ...(options.useTcg ? { LIBGUESTFS_BACKEND_SETTINGS: "force_tcg" } : {}),
     };
+    const errors = await open(join(folder, "errors"), "ax", 0o600);
     try {
       const listening = await runProgram("guestfish", ["--listen", "--keys-from-stdin"], {
         env,
         input: keyLines(keys),
         timeoutMs: START_MS,
-        ignoreStderr: true,
+        stderrTo: errors,
       });
       const pid = /GUESTFISH_PID=(\d+)/.exec(listening.stdout)?.[1];
       if (!pid) throw new DoppelError("guestfs-failed", "guestfish does not listen");
@@ -83,22 +86,24 @@ export class Guestfish implements AsyncDisposable {
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;
+    } finally {
+      await errors.close();
     }
   }
 
   /** Runs a command; returns what it prints, without the last line break. Throws `guestfs-failed`. */
   async run(command: string, ...args: string[]): Promise<string> {
-    const result = await this.#remote(command, args);
-    if (result.exitCode === 0) return result.stdout;
-    throw new DoppelError("guestfs-failed", `${command} failed in the guest: ${explain(result)}`, {
+    const { stdout, failure } = await this.#remote(command, args);
+    if (failure === undefined) return stdout;
+    throw new DoppelError("guestfs-failed", `${command} failed in the guest: ${failure}`, {
       details: { command, args: args.slice(0, 2) },
     });
   }
 
   /** As `run`; undefined when the command fails. */
   async tryRun(command: string, ...args: string[]): Promise<string | undefined> {
-    const result = await this.#remote(command, args);
-    return result.exitCode === 0 ? result.stdout : undefined;
+    const { stdout, failure } = await this.#remote(command, args);
+    return failure === undefined ? stdout : undefined;
   }
 
   /** The lines that a command prints. */
@@ -197,13 +202,27 @@ export class Guestfish implements AsyncDisposable {
     );
   }
 
-  #remote(command: string, args: readonly string[]): Promise<RunResult> {
-    return runProgram("guestfish", [`--remote=${this.#pid}`, "--", command, ...args], {
-      env: this.#env,
-      timeoutMs: COMMAND_MS,
-      allowFailure: true,
-      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
-    });
+  /**
+   * Asks the server. It would end with the first command that fails, but for a dash before it; then it says 0 all the same,
+   * and that something failed is seen by what it writes to its standard error.
+   */
+  async #remote(command: string, args: readonly string[]): Promise<{ stdout: string; failure?: string }> {
+    const { stdout, stderr, exitCode } = await runProgram(
+      "guestfish",
+      [`--remote=${this.#pid}`, "--", `-${command}`, ...args],
+      {
+        env: this.#env,
+        timeoutMs: COMMAND_MS,
+        allowFailure: true,
+        ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+      },
+    );
+    const errors = await readFile(join(this.#folder, "errors"), "utf8");
+    const fresh = errors.slice(this.#errorsSeen);
+    this.#errorsSeen = errors.length;
+    const failed = fresh.split("\n").some((line) => line !== "" && !/^(?:libguestfs: )?warning:/.test(line));
+    if (exitCode === 0 && !failed) return { stdout };
+    return { stdout, failure: explain(`${fresh}\n${stderr}`) };
   }
 }
 
@@ -224,8 +243,8 @@ function keyLines(keys: readonly string[]): string {
   return round.repeat(Math.min(MOST_DEVICES, Math.floor(PIPE_BYTES / Math.max(1, round.length))));
 }
 
-function explain({ stderr }: RunResult): string {
-  return stderr
+function explain(errors: string): string {
+  return errors
     .replace(/^libguestfs: error: /gm, "")
     .trim()
     .split("\n")
