@@ -130,7 +130,7 @@ describe.skipIf(!possible)("a captured disk", () => {
     expect(Number(count)).toBeGreaterThan(0);
   });
 
-  it("verifies, and names pack and cluster once a bit is flipped (exit 4)", async () => {
+  it("verifies, and names pack and cluster once a byte is changed (exit 4)", async () => {
     expect((await doppel.run("images", "verify", "disk")).code).toBe(0);
     const shown = await doppel.json("images", "show", "disk");
     const { layers } = shown.manifest as { layers: { mediaType: string; digest: string }[] };
@@ -140,7 +140,8 @@ describe.skipIf(!possible)("a captured disk", () => {
       const file = openSync(path, "r+");
       const byte = Buffer.alloc(1);
       readSync(file, byte, 0, 1, 5000);
-      byte[0] = (byte[0] ?? 0) ^ 0x10;
+      // A whole byte: one bit of a frame's header means nothing (RFC 8878, 3.1.1.1.1.3), and where frames begin differs.
+      byte[0] = (byte[0] ?? 0) ^ 0xff;
       writeSync(file, byte, 0, 1, 5000);
       closeSync(file);
     };
