@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DoppelError } from "../errors.ts";
 import { CLUSTER_BYTES } from "../image/cluster.ts";
@@ -8,6 +6,7 @@ import type { DiskReader } from "../image/disk-reader.ts";
 import { DiskExport } from "../nbd/disk-export.ts";
 import { NbdServer } from "../nbd/server.ts";
 import { runProgram } from "../run-program.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import type { DiskFormat, WriteOptions } from "./format.ts";
 import type { OutputFile } from "./output-file.ts";
 
@@ -48,24 +47,20 @@ async function convert(
   output: OutputFile,
   options: WriteOptions,
 ): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "doppel-export-"));
-  try {
-    const socketPath = join(folder, "nbd");
-    const reader = new ClusterReader(disk);
-    await using _server = await NbdServer.start({ socketPath, exports: [new DiskExport("disk", reader)] });
-    const args = ["convert", "-f", "raw", "-O", driver, ...(formatOptions ? ["-o", formatOptions] : [])];
-    const source = `nbd:unix:${socketPath}:exportname=disk`;
-    await runProgram("qemu-img", [...args, source, output.path], {
-      timeoutMs: MOST_MS,
-      ...(options.signal ? { signal: options.signal } : {}),
-    }).catch((error: unknown) => {
-      throw spaceError(error);
-    });
-    const totalBytes = disk.map.coveredClusters * CLUSTER_BYTES;
-    options.onProgress?.({ doneBytes: totalBytes, totalBytes });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using folder = await temporaryFolder("export");
+  const socketPath = join(folder.path, "nbd");
+  const reader = new ClusterReader(disk);
+  await using _server = await NbdServer.start({ socketPath, exports: [new DiskExport("disk", reader)] });
+  const args = ["convert", "-f", "raw", "-O", driver, ...(formatOptions ? ["-o", formatOptions] : [])];
+  const source = `nbd:unix:${socketPath}:exportname=disk`;
+  await runProgram("qemu-img", [...args, source, output.path], {
+    timeoutMs: MOST_MS,
+    ...(options.signal ? { signal: options.signal } : {}),
+  }).catch((error: unknown) => {
+    throw spaceError(error);
+  });
+  const totalBytes = disk.map.coveredClusters * CLUSTER_BYTES;
+  options.onProgress?.({ doneBytes: totalBytes, totalBytes });
 }
 
 /** A full disk is known by its system error's name, whoever met it. */

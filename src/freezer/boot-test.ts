@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { freemem, tmpdir } from "node:os";
+import { freemem } from "node:os";
 import { join } from "node:path";
 import type { WriteProgress } from "../format/format.ts";
 import type { DiskBus } from "../hypervisor/domain-xml.ts";
@@ -11,6 +10,7 @@ import { attach } from "../store/attachments.ts";
 import type { Attachment } from "../store/catalog.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { isProcessAlive } from "../store/leases.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { furthest } from "./boot-stages.ts";
 import { type BootObservation, type PassedStage, watchBoot } from "./boot-watch.ts";
 import { discard } from "./discard.ts";
@@ -70,7 +70,7 @@ export async function bootTest(
   const facts = parseFacts(image.config.doppel.facts, options.image);
   const firmware = options.firmware ?? facts.firmware.type;
   const name = `boot-test-${process.pid}-${randomBytes(3).toString("hex")}`;
-  await using scratch = await temporaryFolder();
+  await using scratch = await temporaryFolder("boot-test");
   await using network = await IsolatedNetwork.start(virsh, name, scratch.path);
   const started = performance.now();
   const machine = await thaw(store, image, {
@@ -165,9 +165,4 @@ async function removeLeftovers(store: ImageStore, virsh: Virsh): Promise<void> {
   const { stdout } = await virsh.run(["net-list", "--name"]);
   for (const name of stdout.split("\n").map((line) => line.trim()))
     if (isDead(name)) await virsh.run(["net-destroy", name], { allowFailure: true });
-}
-
-async function temporaryFolder(): Promise<AsyncDisposable & { path: string }> {
-  const path = await mkdtemp(join(tmpdir(), "doppel-boot-test-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }

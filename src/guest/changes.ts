@@ -34,6 +34,13 @@ export async function rewriteFile(
   return after === before ? [] : [await changeFile(guestfish, path, after)];
 }
 
+/** Takes a file or a link away; it stays beside where it was. */
+export async function putAside(guestfish: Guestfish, path: string): Promise<ChangedFile> {
+  const original = `${path}${ORIGINAL}`;
+  await guestfish.run("mv", path, original);
+  return { path, original };
+}
+
 /** The path of what a file was before the first conversion: a second one starts from there. */
 export async function originalOf(guestfish: Guestfish, path: string): Promise<string> {
   return (await guestfish.tryRun("exists", `${path}${ORIGINAL}`)) === "true" ? `${path}${ORIGINAL}` : path;

@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DoppelError, EXIT } from "../errors.ts";
 import { probeKvm } from "../hypervisor/capabilities.ts";
@@ -9,6 +7,7 @@ import { parseFacts } from "../machine/facts.ts";
 import { ImageExports } from "../nbd/image-exports.ts";
 import { NbdServer } from "../nbd/server.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { openEncryptedDevices } from "./encrypted-devices.ts";
 import { checkFreeSpace } from "./free-space.ts";
 import { chooseSystem, findSystems, type GuestSystem, mountSystem } from "./guest-system.ts";
@@ -77,7 +76,7 @@ export async function convertImage(
   const { target, signal, onStage } = options;
   const facts = parseFacts(image.config.doppel.facts, "the image");
   await using disks = await ImageExports.open(store, image, { writable: true });
-  await using socket = await temporaryFolder();
+  await using socket = await temporaryFolder("convert");
   await using _server = await NbdServer.start({
     socketPath: join(socket.path, "nbd"),
     exports: disks.exports,
@@ -126,9 +125,4 @@ function notLinux(system: GuestSystem): DoppelError {
       exitCode: EXIT.refused,
     },
   );
-}
-
-async function temporaryFolder(): Promise<AsyncDisposable & { path: string }> {
-  const path = await mkdtemp(join(tmpdir(), "doppel-convert-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }

@@ -1,3 +1,5 @@
+import { escapeXml } from "../xml.ts";
+
 /** How a machine's disks are attached. */
 export const DISK_BUSES = ["virtio-blk", "virtio-scsi", "sata", "nvme"] as const;
 export type DiskBus = (typeof DISK_BUSES)[number];
@@ -121,19 +123,4 @@ function nicLines(nic: DomainDescription["nics"][number]): string[] {
     `      <model type="virtio"/>`,
     `    </interface>`,
   ];
-}
-
-const ENTITIES: Record<string, string> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&apos;",
-};
-
-/** Text and attribute values; a control character, which XML cannot hold, becomes `?`. */
-function escapeXml(text: string): string {
-  let escaped = "";
-  for (const character of text) escaped += ENTITIES[character] ?? (character < " " ? "?" : character);
-  return escaped;
 }

@@ -1,4 +1,5 @@
 import type { MachineFacts } from "../../machine/facts.ts";
+import { escapeXml } from "../../xml.ts";
 
 /** One disk of the appliance. */
 export interface OvfDisk {
@@ -157,18 +158,4 @@ function itemXml(item: Item): string {
 
 function padded(bytes: number): string {
   return String(bytes).padStart(16, "0");
-}
-
-const ENTITIES: Record<string, string> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&apos;",
-};
-
-function escapeXml(text: string): string {
-  let escaped = "";
-  for (const character of text) escaped += ENTITIES[character] ?? (character < " " ? "?" : character);
-  return escaped;
 }

@@ -1,6 +1,6 @@
 import { changeFile } from "../changes.ts";
 import type { ChangedFile, GuestContext, Step } from "../step.ts";
-import { type InitSystem, initSystemOf, link } from "./service-links.ts";
+import { enableUnit, type InitSystem, initSystemOf, link } from "./service-links.ts";
 
 const FOLDER = "/usr/local/lib/doppel/firstboot";
 const NAME = "doppel-firstboot";
@@ -113,13 +113,8 @@ if command -v systemctl >/dev/null; then systemctl enable --now "$package" || tr
 
 async function enable(guestfish: GuestContext["guestfish"], init: InitSystem): Promise<ChangedFile[]> {
   switch (init) {
-    case "systemd": {
-      const unit = `/etc/systemd/system/${NAME}.service`;
-      return [
-        await changeFile(guestfish, unit, UNIT),
-        await link(guestfish, unit, `/etc/systemd/system/multi-user.target.wants/${NAME}.service`),
-      ];
-    }
+    case "systemd":
+      return await enableUnit(guestfish, `${NAME}.service`, UNIT);
     case "openrc":
       return [
         await changeFile(guestfish, `/etc/init.d/${NAME}`, OPENRC, 0o755),

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { isIPv4 } from "node:net";
 import { DoppelError, EXIT } from "../../errors.ts";
 import type { MachineFacts } from "../../machine/facts.ts";
-import { changeFile } from "../changes.ts";
+import { changeFile, putAside } from "../changes.ts";
 import type { InterfaceSettings } from "../network-settings.ts";
 import type { GuestContext, Step } from "../step.ts";
 
@@ -42,11 +42,11 @@ export async function planNetworkSettings({ guestfish, facts, wishes }: GuestCon
         apply: async () => {
           const changed = [];
           for (const { path, content, mode } of changes) {
-            if (content !== undefined) changed.push(await changeFile(guestfish, path, content, mode));
-            else {
-              await guestfish.run("mv", path, `${path}.doppel-original`);
-              changed.push({ path, original: `${path}.doppel-original` });
-            }
+            const change =
+              content === undefined
+                ? await putAside(guestfish, path)
+                : await changeFile(guestfish, path, content, mode);
+            changed.push(change);
           }
           return changed;
         },

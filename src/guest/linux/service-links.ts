@@ -1,3 +1,4 @@
+import { changeFile, putAside } from "../changes.ts";
 import type { Guestfish } from "../guestfish.ts";
 import type { ChangedFile } from "../step.ts";
 
@@ -13,12 +14,24 @@ export async function initSystemOf(guestfish: Guestfish): Promise<InitSystem> {
 
 /** Makes a symbolic link; a file or a link in its place is put aside. */
 export async function link(guestfish: Guestfish, target: string, path: string): Promise<ChangedFile> {
-  const original = `${path}.doppel-original`;
   const isThere =
     (await guestfish.tryRun("is-symlink", path)) === "true" ||
     (await guestfish.tryRun("exists", path)) === "true";
-  if (isThere) await guestfish.run("mv", path, original);
+  const aside = isThere ? await putAside(guestfish, path) : undefined;
   await guestfish.run("mkdir-p", path.slice(0, path.lastIndexOf("/")));
   await guestfish.run("ln-s", target, path);
-  return { path, original: isThere ? original : null };
+  return { path, original: aside?.original ?? null };
+}
+
+/** Writes a unit of systemd and has it start with the machine. `unit`: its name with `.service`. */
+export async function enableUnit(
+  guestfish: Guestfish,
+  unit: string,
+  content: string,
+): Promise<ChangedFile[]> {
+  const path = `/etc/systemd/system/${unit}`;
+  return [
+    await changeFile(guestfish, path, content),
+    await link(guestfish, path, `/etc/systemd/system/multi-user.target.wants/${unit}`),
+  ];
 }

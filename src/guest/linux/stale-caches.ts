@@ -1,3 +1,4 @@
+import { putAside } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
 
 /** What a system remembers of its disks, and makes again by itself. */
@@ -24,11 +25,7 @@ export async function planStaleCaches({ guestfish }: GuestContext): Promise<Step
       why: "they name the disks of the old hardware; LVM would not look at others",
       apply: async () => {
         const changed = [];
-        for (const path of found) {
-          const original = `${path}.doppel-original`;
-          await guestfish.run("mv", path, original);
-          changed.push({ path, original });
-        }
+        for (const path of found) changed.push(await putAside(guestfish, path));
         return changed;
       },
     },

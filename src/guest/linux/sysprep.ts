@@ -1,6 +1,6 @@
 import { changeFile } from "../changes.ts";
 import type { ChangedFile, GuestContext, Step } from "../step.ts";
-import { initSystemOf, link } from "./service-links.ts";
+import { enableUnit, initSystemOf, link } from "./service-links.ts";
 
 /** What tells one machine from another, or belongs to its past; a copy must not have it. */
 const REMOVED: readonly { what: string; patterns: readonly string[] }[] = [
@@ -125,13 +125,7 @@ function keysStep(guestfish: Guestfish): Step {
     what: "SSH host keys are made on the first boot",
     why: "sshd does not start without",
     apply: async () => {
-      if ((await initSystemOf(guestfish)) === "systemd") {
-        const unit = `/etc/systemd/system/${KEYS_UNIT}`;
-        return [
-          await changeFile(guestfish, unit, KEYS),
-          await link(guestfish, unit, `/etc/systemd/system/multi-user.target.wants/${KEYS_UNIT}`),
-        ];
-      }
+      if ((await initSystemOf(guestfish)) === "systemd") return await enableUnit(guestfish, KEYS_UNIT, KEYS);
       const script = "/etc/init.d/doppel-ssh-keys";
       const changed = [await changeFile(guestfish, script, KEYS_SYSVINIT, 0o755)];
       for (const level of [2, 3, 4, 5]) {
