@@ -52,6 +52,31 @@ export function chunkBytes(chunk: FrameChunk): number {
   return chunk.index.offsetOf(chunk.firstFrame + chunk.count) - chunk.index.offsetOf(chunk.firstFrame);
 }
 
+/** Reads the frames of a chunk into the start of `buffer`; returns that part of it. */
+export async function readChunk(disk: DiskReader, chunk: FrameChunk, buffer: Buffer): Promise<Buffer> {
+  const bytes = buffer.subarray(0, chunkBytes(chunk));
+  const { source } = await disk.pack(chunk.pack);
+  await source.read(bytes, chunk.index.offsetOf(chunk.firstFrame));
+  return bytes;
+}
+
+/** The clusters of a chunk, decoded one after another. Throws `frame-corrupt` naming pack, frame and cluster. */
+export function* decodedClusters(
+  disk: DiskReader,
+  chunk: FrameChunk,
+  bytes: Buffer,
+): Generator<{ cluster: number; content: Buffer }> {
+  const base = chunk.index.offsetOf(chunk.firstFrame);
+  let frame = chunk.firstFrame;
+  for (const { firstCluster, count } of chunk.runs) {
+    for (let cluster = firstCluster; cluster < firstCluster + count; cluster++, frame++) {
+      const start = chunk.index.offsetOf(frame) - base;
+      const encoded = bytes.subarray(start, start + chunk.index.lengthOf(frame));
+      yield { cluster, content: disk.decode(chunk.pack, chunk.index, frame, cluster, encoded) };
+    }
+  }
+}
+
 /** Calls `visit` with each frame of a chunk: its number, its cluster, its length in bytes. */
 export function eachFrame(
   chunk: FrameChunk,

@@ -3,11 +3,11 @@ import type { DiskReader } from "../image/disk-reader.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "./format.ts";
 import {
   CHUNK_ROOM_BYTES,
-  chunkBytes,
   chunkDiskBytes,
-  eachFrame,
+  decodedClusters,
   type FrameChunk,
   frameChunks,
+  readChunk,
 } from "./frame-chunks.ts";
 import type { OutputFile } from "./output-file.ts";
 
@@ -30,9 +30,7 @@ async function writeRaw(disk: DiskReader, output: OutputFile, options: WriteOpti
   let doneBytes = 0;
   for await (const chunk of frameChunks(disk)) {
     options.signal?.throwIfAborted();
-    const bytes = buffer.subarray(0, chunkBytes(chunk));
-    const { source } = await disk.pack(chunk.pack);
-    await source.read(bytes, chunk.index.offsetOf(chunk.firstFrame));
+    const bytes = await readChunk(disk, chunk, buffer);
     await writeClusters(disk, chunk, bytes, output);
     doneBytes += chunkDiskBytes(chunk);
     options.onProgress?.({ doneBytes, totalBytes });
@@ -52,13 +50,10 @@ async function writeClusters(
     for (const { at, clusters } of writes.splice(0)) await output.writeAllAt(clusters, at);
     gathered = 0;
   };
-  const frames: [frame: number, cluster: number, lengthBytes: number][] = [];
-  eachFrame(chunk, (frame, cluster, lengthBytes) => frames.push([frame, cluster, lengthBytes]));
-  const base = chunk.index.offsetOf(chunk.firstFrame);
   let nextAt = -1;
-  for (const [frame, cluster, lengthBytes] of frames) {
-    const start = chunk.index.offsetOf(frame) - base;
-    const decoded = decode(disk, chunk, frame, cluster, bytes.subarray(start, start + lengthBytes));
+  for (const { cluster, content } of decodedClusters(disk, chunk, bytes)) {
+    // Cut at the end of the disk.
+    const decoded = content.subarray(0, Math.min(CLUSTER_BYTES, disk.diskBytes - cluster * CLUSTER_BYTES));
     const at = cluster * CLUSTER_BYTES;
     const last = writes.at(-1);
     if (last && at === nextAt) last.clusters.push(decoded);
@@ -68,10 +63,4 @@ async function writeClusters(
     if (gathered >= 4 * 1024 * 1024) await flush();
   }
   await flush();
-}
-
-/** A cluster's bytes, cut at the end of the disk. Throws `frame-corrupt` naming pack, frame and cluster. */
-function decode(disk: DiskReader, chunk: FrameChunk, frame: number, cluster: number, bytes: Buffer): Buffer {
-  const decoded = disk.decode(chunk.pack, chunk.index, frame, cluster, bytes);
-  return decoded.subarray(0, Math.min(CLUSTER_BYTES, disk.diskBytes - cluster * CLUSTER_BYTES));
 }

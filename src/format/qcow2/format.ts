@@ -4,11 +4,11 @@ import type { DiskReader } from "../../image/disk-reader.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
 import {
   CHUNK_ROOM_BYTES,
-  chunkBytes,
   chunkDiskBytes,
   eachFrame,
   type FrameChunk,
   frameChunks,
+  readChunk,
 } from "../frame-chunks.ts";
 import type { OutputFile } from "../output-file.ts";
 import { encodeHeader, planQcow2, type Qcow2Layout } from "./layout.ts";
@@ -61,10 +61,8 @@ class Qcow2Writer {
     try {
       for await (const chunk of frameChunks(this.#disk)) {
         options.signal?.throwIfAborted();
-        const bytes = (buffers[turn] ?? buffers[0]).subarray(0, chunkBytes(chunk));
+        const bytes = await readChunk(this.#disk, chunk, buffers[turn] ?? buffers[0]);
         turn = 1 - turn;
-        const { source } = await this.#disk.pack(chunk.pack);
-        await source.read(bytes, chunk.index.offsetOf(chunk.firstFrame));
         await writing;
         writing = this.#place(chunk, bytes);
         // A failure is met at the next await; until then it must not count as unhandled.

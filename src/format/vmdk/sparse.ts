@@ -2,7 +2,13 @@ import { DoppelError, EXIT } from "../../errors.ts";
 import { CLUSTER_BYTES } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
-import { CHUNK_ROOM_BYTES, chunkBytes, chunkDiskBytes, eachFrame, frameChunks } from "../frame-chunks.ts";
+import {
+  CHUNK_ROOM_BYTES,
+  chunkDiskBytes,
+  decodedClusters,
+  frameChunks,
+  readChunk,
+} from "../frame-chunks.ts";
 import type { OutputFile } from "../output-file.ts";
 import { GrainTables, littleEndian } from "./grain-tables.ts";
 import {
@@ -82,24 +88,11 @@ async function writeSparse(
   const buffer = Buffer.allocUnsafeSlow(CHUNK_ROOM_BYTES);
   for await (const chunk of frameChunks(disk)) {
     options.signal?.throwIfAborted();
-    const bytes = buffer.subarray(0, chunkBytes(chunk));
-    const { source } = await disk.pack(chunk.pack);
-    const base = chunk.index.offsetOf(chunk.firstFrame);
-    await source.read(bytes, base);
-    const frames: [frame: number, cluster: number, lengthBytes: number][] = [];
-    eachFrame(chunk, (frame, cluster, lengthBytes) => frames.push([frame, cluster, lengthBytes]));
-    for (const [frame, cluster, lengthBytes] of frames) {
-      const start = chunk.index.offsetOf(frame) - base;
-      const grain = disk.decode(
-        chunk.pack,
-        chunk.index,
-        frame,
-        cluster,
-        bytes.subarray(start, start + lengthBytes),
-      );
+    const bytes = await readChunk(disk, chunk, buffer);
+    for (const { cluster, content } of decodedClusters(disk, chunk, bytes)) {
       if (grainTables.needsFlush(cluster)) await flush();
       grainTables.add(cluster, sector);
-      await output.writeAt(grain, sector * SECTOR_BYTES);
+      await output.writeAt(content, sector * SECTOR_BYTES);
       sector += GRAIN_SECTORS;
     }
     doneBytes += chunkDiskBytes(chunk);

@@ -4,7 +4,7 @@ import { CLUSTER_BYTES } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
 import { deflateFrames } from "../deflate.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
-import { chunkBytes, chunkDiskBytes, eachFrame, frameChunks } from "../frame-chunks.ts";
+import { chunkBytes, eachFrame, frameChunks, readChunk } from "../frame-chunks.ts";
 import type { OutputFile } from "../output-file.ts";
 import { GrainTables } from "./grain-tables.ts";
 import {
@@ -119,11 +119,9 @@ export class StreamWriter {
 
   async *#jobs(): AsyncGenerator<Job> {
     for await (const chunk of frameChunks(this.#disk)) {
-      const { source } = await this.#disk.pack(chunk.pack);
       const base = chunk.index.offsetOf(chunk.firstFrame);
       // Not pooled: jobs read it until they are done.
-      const bytes = Buffer.allocUnsafeSlow(chunkBytes(chunk));
-      await source.read(bytes, base);
+      const bytes = await readChunk(this.#disk, chunk, Buffer.allocUnsafeSlow(chunkBytes(chunk)));
       const pack = this.#disk.map.packs[chunk.pack]?.digest ?? "";
       const clusters = new Uint32Array(chunk.count);
       const table = new Uint32Array(chunk.count * 2);
@@ -134,7 +132,7 @@ export class StreamWriter {
         table[at * 2 + 1] = lengthBytes;
         at++;
       });
-      for (let first = 0; first < chunkDiskBytes(chunk) / CLUSTER_BYTES; first += FRAMES_A_JOB) {
+      for (let first = 0; first < chunk.count; first += FRAMES_A_JOB) {
         const end = Math.min(first + FRAMES_A_JOB, chunk.count);
         const result = deflateFrames(bytes, table.slice(first * 2, end * 2));
         // A failure is met when its turn comes.
