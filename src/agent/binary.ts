@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { DoppelError, EXIT, systemErrorCode, wrapError } from "../errors.ts";
+import { packageRoot } from "../package-root.ts";
 
 /** Other names under which kernels report an architecture. */
 const SAME_ARCHITECTURE: Record<string, string> = { amd64: "x86_64", arm64: "aarch64" };
@@ -29,15 +29,4 @@ export async function readAgentBinary(machine: string, override?: string): Promi
       cause: error,
     });
   }
-}
-
-/** The folder with package.json: this file runs from src and, compiled, from dist. */
-function packageRoot(): string {
-  let folder = import.meta.dirname;
-  while (!existsSync(join(folder, "package.json"))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error(`no package.json above ${import.meta.dirname}`);
-    folder = parent;
-  }
-  return folder;
 }

@@ -1,11 +1,11 @@
-import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { basename, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { DoppelError, EXIT, wrapError } from "../errors.ts";
 import { type ConvertResult, convertImage } from "../guest/convert.ts";
 import { hasEncryptedDevices } from "../guest/encrypted-devices.ts";
 import { parseNetworkFile } from "../guest/network-settings.ts";
-import type { Wishes } from "../guest/step.ts";
+import type { VirtioWin, Wishes } from "../guest/step.ts";
 import { findTarget, TARGET_NAMES } from "../guest/target.ts";
 import { formatReference, parseLocalReference, parseReference } from "../image/reference.ts";
 import { parseFacts } from "../machine/facts.ts";
@@ -21,6 +21,7 @@ interface ConvertFlags {
   root?: string;
   luksKey: string[];
   network?: string;
+  virtioWin?: string;
   console?: boolean;
   firstboot: string[];
   guestAgent?: boolean;
@@ -53,6 +54,10 @@ export function convertCommand(): Command {
       [],
     )
     .option("--network <file>", "other addresses (docs/conversion.md); by default every card keeps its own")
+    .option(
+      "--virtio-win <path>",
+      "the drivers of Windows guests: the virtio-win ISO, or a folder with what is in it",
+    )
     .option("--console", "a serial console, too")
     .option("--firstboot <script>", "run once on the first boot, may be given again", collect, [])
     .option("--guest-agent", "install the agent of the target on the first boot")
@@ -100,9 +105,20 @@ async function readWishes(flags: ConvertFlags): Promise<Wishes> {
     guestAgent: flags.guestAgent === true,
     keepResidue: !flags.residue,
     rebuildInitramfs: flags.rebuildInitramfs === true,
+    ...(flags.virtioWin === undefined ? {} : { virtioWin: await findVirtioWin(flags.virtioWin) }),
     network:
       network === undefined ? [] : parseNetworkFile((await readInput(network)).toString("utf8"), network),
   };
+}
+
+async function findVirtioWin(path: string): Promise<VirtioWin> {
+  try {
+    const found = await stat(path);
+    // The appliance's disks are given by whole paths.
+    return { path: resolve(path), kind: found.isDirectory() ? "folder" : "iso" };
+  } catch (error) {
+    throw wrapError(error, "usage", `${path} cannot be read`, "name the virtio-win ISO or a folder");
+  }
 }
 
 /** From files; of a machine with encrypted disks and no file, from the terminal. */

@@ -69,10 +69,11 @@ export function describeImage(
 
 function conversionLines({ target, steps }: ConversionRecord): string[] {
   const lines = [`converted to ${target}:`];
-  for (const { what, files } of steps) {
+  for (const { what, files, settings = [] } of steps) {
     lines.push(`  ${what}`);
     for (const { path, original } of files)
       lines.push(`    ${path}${original ? `, was ${original}` : ", new"}`);
+    for (const setting of settings) lines.push(`    ${setting}`);
   }
   return lines;
 }

@@ -10,20 +10,12 @@ import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { openEncryptedDevices } from "./encrypted-devices.ts";
 import { checkFreeSpace } from "./free-space.ts";
-import { chooseSystem, findSystems, type GuestSystem, mountSystem } from "./guest-system.ts";
+import { chooseSystem, findSystems, type GuestSystem } from "./guest-system.ts";
 import { Guestfish } from "./guestfish.ts";
-import { planDeviceNames } from "./linux/device-names.ts";
-import { planFallbackLoader } from "./linux/fallback-loader.ts";
-import { planFirstboot } from "./linux/firstboot.ts";
-import { planInitramfs } from "./linux/initramfs-step.ts";
-import { planNetworkNames } from "./linux/network-names.ts";
-import { planNetworkSettings } from "./linux/network-settings.ts";
-import { planResidue } from "./linux/residue.ts";
-import { planSerialConsole } from "./linux/serial-console.ts";
-import { planStaleCaches } from "./linux/stale-caches.ts";
-import { planSysprep } from "./linux/sysprep.ts";
-import type { GuestContext, Planner, Step, Wishes } from "./step.ts";
+import { planLinux } from "./linux/plan.ts";
+import type { GuestContext, GuestPlan, Wishes } from "./step.ts";
 import type { Target } from "./target.ts";
+import { planWindows } from "./windows/plan.ts";
 
 export interface ConvertOptions {
   target: Target;
@@ -48,19 +40,11 @@ export interface ConvertResult {
   child?: { image: StoredImage; changedBytes: number };
 }
 
-/** In the order in which they are carried out; a rebuild of the initramfs must see what the others wrote. */
-const LINUX: readonly Planner[] = [
-  planDeviceNames,
-  planSysprep,
-  planNetworkNames,
-  planNetworkSettings,
-  planStaleCaches,
-  planResidue,
-  planSerialConsole,
-  planFirstboot,
-  planFallbackLoader,
-  planInitramfs,
-];
+/** Ways to convert, by libguestfs's type of the system. */
+const PLANS: Record<string, (context: GuestContext) => Promise<GuestPlan>> = {
+  linux: planLinux,
+  windows: planWindows,
+};
 
 /**
  * Makes a child of an image that boots on other hardware. The image itself is not touched: the guest is edited through an
@@ -76,26 +60,33 @@ export async function convertImage(
   const { target, signal, onStage } = options;
   const facts = parseFacts(image.config.doppel.facts, "the image");
   await using disks = await ImageExports.open(store, image, { writable: true });
-  await using socket = await temporaryFolder("convert");
+  await using work = await temporaryFolder("convert");
   await using _server = await NbdServer.start({
-    socketPath: join(socket.path, "nbd"),
+    socketPath: join(work.path, "nbd"),
     exports: disks.exports,
   });
   onStage?.("starting the appliance");
   const guestDisks = disks.exports.map(({ name }) => ({
-    socketPath: join(socket.path, "nbd"),
+    socketPath: join(work.path, "nbd"),
     exportName: name,
     writable: true,
   }));
   const useTcg = !(await probeKvm()).works;
   const { keys, wishes } = options;
-  await using guestfish = await Guestfish.start(guestDisks, { useTcg, keys, ...(signal ? { signal } : {}) });
+  const iso = wishes.virtioWin?.kind === "iso" ? { iso: wishes.virtioWin.path } : {};
+  await using guestfish = await Guestfish.start(guestDisks, {
+    useTcg,
+    keys,
+    ...iso,
+    ...(signal ? { signal } : {}),
+  });
   onStage?.("looking at the guest");
   if (keys.length > 0) await openEncryptedDevices(guestfish);
   const system = chooseSystem(await findSystems(guestfish, facts), options.root);
-  if (system.type !== "linux") throw notLinux(system);
-  const skippedMounts = await mountSystem(guestfish, system);
-  const steps = await planAll({ guestfish, system, target, facts, wishes });
+  const plan = PLANS[system.type];
+  if (!plan) throw notConvertible(system);
+  const context = { guestfish, system, target, facts, wishes, workFolder: work.path };
+  const { steps, skippedMounts } = await plan(context);
   await checkFreeSpace(guestfish, steps);
   const result = { system, steps: steps.map(({ name, what, why }) => ({ name, what, why })), skippedMounts };
   if (options.dryRun) return result;
@@ -103,23 +94,18 @@ export async function convertImage(
   for (const step of steps) {
     signal?.throwIfAborted();
     onStage?.(step.what);
-    record.steps.push({ name: step.name, what: step.what, files: await step.apply() });
+    const { name, what, settings } = step;
+    record.steps.push({ name, what, files: await step.apply(), ...(settings ? { settings } : {}) });
   }
   onStage?.("sealing what changed");
   await guestfish.close();
   return { ...result, child: await disks.seal(reference, "convert", record) };
 }
 
-async function planAll(context: GuestContext): Promise<Step[]> {
-  const steps: Step[] = [];
-  for (const planner of LINUX) steps.push(...(await planner(context)));
-  return steps;
-}
-
-function notLinux(system: GuestSystem): DoppelError {
+function notConvertible(system: GuestSystem): DoppelError {
   return new DoppelError(
     "conversion-refused",
-    `the guest is ${system.productName}: only Linux can be converted yet`,
+    `the guest is ${system.productName}: only Linux and Windows can be converted`,
     {
       hint: "the image can be exported and thawed as it is",
       exitCode: EXIT.refused,

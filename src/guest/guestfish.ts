@@ -16,6 +16,9 @@ const COMMAND_MS = 600_000;
 /** Encrypted devices for which keys are held ready. */
 const MOST_DEVICES = 64;
 const PIPE_BYTES = 60_000;
+const ISO_LABEL = "iso";
+/** The device of the `iso` that an appliance was started with. */
+export const ISO_DEVICE = `/dev/disk/guestfs/${ISO_LABEL}`;
 /** Most bytes of a file that is read into memory. */
 const MOST_FILE_BYTES = 512 * 1024 * 1024;
 
@@ -47,12 +50,12 @@ export class Guestfish implements AsyncDisposable {
   }
 
   /**
-   * Starts an appliance with the disks; `keys` are for encrypted ones. Throws `guestfs-failed`, or `program-missing`
+   * Starts an appliance with the disks; `keys` are for encrypted ones, `iso` is an image that is only read. Throws `guestfs-failed`, or `program-missing`
    * without libguestfs.
    */
   static async start(
     disks: readonly GuestDisk[],
-    options: { useTcg: boolean; keys?: readonly string[]; signal?: AbortSignal },
+    options: { useTcg: boolean; keys?: readonly string[]; iso?: string; signal?: AbortSignal },
   ): Promise<Guestfish> {
     const keys = options.keys ?? [];
     const folder = await mkdtemp(join(tmpdir(), "doppel-guest-"));
@@ -77,6 +80,8 @@ export class Guestfish implements AsyncDisposable {
       const guestfish = new Guestfish(folder, env, pid, options.signal, keys.length);
       try {
         for (const disk of disks) await guestfish.#addDisk(disk);
+        if (options.iso !== undefined)
+          await guestfish.run("add-drive", options.iso, "format:raw", "readonly:true", `label:${ISO_LABEL}`);
         await guestfish.run("run");
         return guestfish;
       } catch (error) {
@@ -149,6 +154,15 @@ export class Guestfish implements AsyncDisposable {
     }
     const local = join(this.#folder, "transfer");
     await this.run("download", path, local);
+    const content = await readFile(local);
+    await rm(local);
+    return content;
+  }
+
+  /** Reads a part of a file or a device. Throws `guestfs-failed` when it ends before. */
+  async readRange(path: string, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    const local = join(this.#folder, "transfer");
+    await this.run("download-offset", path, local, String(offsetBytes), String(lengthBytes));
     const content = await readFile(local);
     await rm(local);
     return content;

@@ -22,6 +22,14 @@ export interface Wishes {
   rebuildInitramfs: boolean;
   /** Addresses instead of those captured. */
   network: readonly InterfaceSettings[];
+  /** The drivers for Windows: the virtio-win ISO, or a folder with what is in it. */
+  virtioWin?: VirtioWin;
+}
+
+/** Where the drivers for Windows are. */
+export interface VirtioWin {
+  path: string;
+  kind: "iso" | "folder";
 }
 
 /** What a step may look at; nothing is written while the plan is made. */
@@ -32,6 +40,15 @@ export interface GuestContext {
   /** What the agent saw of the machine. */
   facts: MachineFacts;
   wishes: Wishes;
+  /** A private folder for copies that are worked on. */
+  workFolder: string;
+}
+
+/** What is to be done to a guest. */
+export interface GuestPlan {
+  steps: Step[];
+  /** File systems of the guest that could not be mounted. */
+  skippedMounts: string[];
 }
 
 /** A file that a conversion wrote or changed; the original of a changed one is kept beside it. */
@@ -49,6 +66,8 @@ export interface Step {
   why: string;
   /** Bytes that it takes on the file system of each path, at least; a whole conversion without room is refused. */
   adds?: { path: string; bytes: number }[];
+  /** What it sets that is no file of its own: values of the registry. */
+  settings?: string[];
   apply(): Promise<ChangedFile[]>;
 }
 

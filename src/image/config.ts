@@ -52,6 +52,8 @@ const conversionSchema = z.object({
       what: z.string(),
       /** Files that were written or changed, and where the guest keeps what they were. */
       files: z.array(z.object({ path: z.string(), original: z.string().nullable() })),
+      /** What else was set: values of the registry. */
+      settings: z.array(z.string()).optional(),
     }),
   ),
 });

@@ -154,6 +154,7 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
       target: findTarget("kvm"),
       facts: FACTS,
       wishes: { ...NO_WISHES, ...wishes },
+      workFolder: "",
     };
   }
 
