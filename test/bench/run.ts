@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Sshd } from "../../fixtures/sshd.ts";
 import { parseSize } from "../../src/units.ts";
 import { benchDisk } from "./disk.ts";
+import { type Measure, measure, ratioLines, summarise, table } from "./measure.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -21,37 +22,6 @@ const { values: flags } = parseArgs({
 const root = resolve(process.argv[1] ?? ".", "../../../..");
 const work = resolve(flags.work);
 const disk = join(work, `disk-${flags.disk}-${flags.used}.img`);
-
-interface Measure {
-  seconds: number;
-  /** Processor time of the whole machine, all cores. */
-  cpuSeconds: number;
-  bytes: number;
-}
-
-/** Busy processor time of the machine since boot, in seconds (proc(5), /proc/stat). */
-function busySeconds(): number {
-  const [user = 0, nice = 0, system = 0, , , irq = 0, soft = 0] = (
-    readFileSync("/proc/stat", "latin1").split("\n")[0] ?? ""
-  )
-    .trim()
-    .split(/\s+/)
-    .slice(1)
-    .map(Number);
-  return (user + nice + system + irq + soft) / 100;
-}
-
-function measure(work: () => number): Measure {
-  execFileSync("sync");
-  const cpu = busySeconds();
-  const start = performance.now();
-  const bytes = work();
-  return { seconds: (performance.now() - start) / 1000, cpuSeconds: busySeconds() - cpu, bytes };
-}
-
-function median(numbers: number[]): number {
-  return numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
-}
 
 function out(name: string): string {
   const path = join(work, name);
@@ -164,12 +134,7 @@ try {
   rmSync(home, { recursive: true, force: true });
 }
 
-const summary = [...results].map(([name, measures]) => ({
-  name,
-  seconds: median(measures.map((one) => one.seconds)),
-  cpuSeconds: median(measures.map((one) => one.cpuSeconds)),
-  bytes: median(measures.map((one) => one.bytes)),
-}));
+const summary = summarise(results);
 const secondsOf = (prefix: string) =>
   summary.find((one) => one.name.startsWith(prefix))?.seconds ?? Number.NaN;
 const bytesOf = (prefix: string) => summary.find((one) => one.name.startsWith(prefix))?.bytes ?? Number.NaN;
@@ -186,16 +151,8 @@ const ratios = [
 ] as const;
 if (flags.json) process.stdout.write(`${JSON.stringify({ summary, ratios, stages }, undefined, 2)}\n`);
 else {
-  for (const { name, seconds, cpuSeconds, bytes } of summary) {
-    process.stdout.write(
-      `${name.padEnd(44)} ${seconds.toFixed(1).padStart(7)} s  ${cpuSeconds.toFixed(1).padStart(7)} s cpu  ${bytes} bytes\n`,
-    );
-  }
+  process.stdout.write(table(summary));
   process.stdout.write("\nmedians; source in the page cache for everybody\n");
-  for (const [what, ratio, target] of ratios) {
-    if (Number.isNaN(ratio)) continue;
-    const goal = target === null ? "" : `  to reach: ${target}${ratio <= target ? "" : "  MISSED"}`;
-    process.stdout.write(`${what.padEnd(36)} ${ratio.toFixed(3)}${goal}\n`);
-  }
+  process.stdout.write(ratioLines(ratios));
   process.stdout.write(`\nwhere the agent's time goes: ${JSON.stringify(stages)}\n`);
 }
