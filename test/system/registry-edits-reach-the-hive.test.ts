@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { emptyHive } from "../../fixtures/empty-hive.ts";
+import type { Guestfish } from "../../src/guest/guestfish.ts";
+import { Hive } from "../../src/guest/windows/hive.ts";
 import { parseRegFile, type RegEdit, regFile } from "../../src/guest/windows/reg-file.ts";
 import {
   STORAGE_DRIVERS,
@@ -121,6 +123,16 @@ describe("edits of the Windows registry", () => {
     const rest = (await look(hive)).join("\n");
     expect(rest).not.toMatch(/viostor\.inf|vioscsi\.inf|_conf/);
     expect(rest).toContain("/ControlSet001/Services/viostor/Start,DWORD,0x00000000");
+  });
+
+  it("are refused for what is no hive, and for one that is damaged (exit 3)", async () => {
+    const open = (content: Buffer) =>
+      Hive.open({ read: async () => content } as unknown as Guestfish, "SYSTEM", "/SYSTEM", folder);
+    const expected = { code: "hive-corrupt", exitCode: 3, message: expect.stringContaining("/SYSTEM") };
+    await expect(open(Buffer.from("no hive at all"))).rejects.toMatchObject(expected);
+    const damaged = await open(emptyHive().fill(0xff, 4096));
+    const edit = { key: "A", set: { x: { type: "dword", number: 1 } } } as const;
+    await expect(damaged.edit([edit])).rejects.toMatchObject(expected);
   });
 
   it("of Windows 7 are the critical device database's, in every control set that can boot", async () => {

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { DoppelError } from "../../errors.ts";
+import { DoppelError, EXIT } from "../../errors.ts";
 import { runProgram } from "../../run-program.ts";
 import { changeFile } from "../changes.ts";
 import type { Guestfish } from "../guestfish.ts";
@@ -29,10 +29,14 @@ export class Hive {
     this.#copy = copy;
   }
 
-  /** Takes a copy of the hive at `path` of the guest into `folder`. Throws `guestfs-failed` when there is none. */
+  /**
+   * Takes a copy of the hive at `path` of the guest into `folder`. Throws `guestfs-failed` when there is none, and
+   * `hive-corrupt` (exit 3) when it is none.
+   */
   static async open(guestfish: Guestfish, name: string, path: string, folder: string): Promise<Hive> {
     const content = await guestfish.read(path);
     if (!content) throw new DoppelError("guestfs-failed", `there is no registry hive ${path} in the guest`);
+    if (content.toString("latin1", 0, 4) !== "regf") throw corrupt(path);
     const copy = join(folder, path.replaceAll("/", "_"));
     await writeFile(copy, content, { mode: 0o600 });
     return new Hive(name, path, content, copy);
@@ -58,7 +62,7 @@ export class Hive {
     return (await this.tree(key)).get(key.toLowerCase())?.get(name.toLowerCase());
   }
 
-  /** Edits the copy. Throws `hive-corrupt` when hivex does not take the hive or the edits. */
+  /** Edits the copy. Throws `hive-corrupt` (exit 3) when hivex does not take the hive or the edits. */
   async edit(edits: readonly RegEdit[]): Promise<void> {
     const file = `${this.#copy}.reg`;
     await writeFile(file, regFile(PREFIX, edits), { mode: 0o600 });
@@ -66,10 +70,7 @@ export class Hive {
       await runProgram("hivexregedit", ["--merge", "--prefix", PREFIX, this.#copy, file]);
     } catch (cause) {
       if (cause instanceof DoppelError && cause.code === "program-missing") throw cause;
-      throw new DoppelError("hive-corrupt", `the registry hive ${this.path} cannot be edited`, {
-        cause,
-        hint: "start the machine once, shut it down cleanly, and capture it again",
-      });
+      throw corrupt(this.path, cause);
     }
   }
 
@@ -77,4 +78,12 @@ export class Hive {
   async save(guestfish: Guestfish): Promise<ChangedFile> {
     return await changeFile(guestfish, this.path, await readFile(this.#copy));
   }
+}
+
+function corrupt(path: string, cause?: unknown): DoppelError {
+  return new DoppelError("hive-corrupt", `the registry hive ${path} cannot be read or edited`, {
+    hint: "start the machine once, shut it down cleanly, and capture it again",
+    exitCode: EXIT.refused,
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
