@@ -8,7 +8,7 @@ const MOST_LAYERS = 4;
 
 /** Whether the machine had encrypted devices, which need a key. */
 export function hasEncryptedDevices({ block }: MachineFacts): boolean {
-  return block.some(({ fsType }) => fsType === LUKS);
+  return block.some(({ fsType }) => fsType === "luks");
 }
 
 /** Opens what is encrypted, and the volume groups in it. Throws `key-wrong` (exit 3) when no key fits. */

@@ -21,7 +21,7 @@ describe.skipIf(!possible)("an encrypted disk of a guest", () => {
   const facts = () =>
     ({
       block: [
-        { path: "/dev/sda1", fsType: "crypto_LUKS", mounts: [] },
+        { path: "/dev/sda1", fsType: "luks", mounts: [] },
         { path: "/dev/vg/root", fsType: "ext4", fsUuid: rootUuid, mounts: [{ path: "/" }] },
       ],
       os: { id: "nobodyknows", prettyName: "Nobody Knows 1.0", hostname: "safe" },

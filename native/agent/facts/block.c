@@ -99,6 +99,19 @@ static json_t *label_json(struct view *view, size_t at, size_t length)
 	return text_json(text);
 }
 
+/* The volume serial number of FAT, as blkid writes it (Microsoft FAT specification, BS_VolID). */
+static json_t *fat_serial_json(struct view *view)
+{
+	const unsigned char *mark = view_at(view, 82, 5);
+	const unsigned char *b = view_at(view, mark && memcmp(mark, "FAT32", 5) == 0 ? 67 : 39, 4);
+	char text[10];
+
+	if (!b)
+		return json_null();
+	snprintf(text, sizeof(text), "%02X%02X-%02X%02X", b[3], b[2], b[1], b[0]);
+	return json_string(text);
+}
+
 /* Where a file system keeps its UUID and label. */
 static const struct {
 	const char *kind;
@@ -133,6 +146,13 @@ static void add_content(json_t *entry, const char *path)
 				continue;
 			json_object_set_new(entry, "fsUuid", uuid_json(&view, identities[i].uuid));
 			json_object_set_new(entry, "fsLabel", label_json(&view, identities[i].label, identities[i].label_bytes));
+		}
+		if (kind && device.source.read(&device.source, 0, bytes, sizeof(bytes)) == 0) {
+			if (strcmp(kind, "vfat") == 0)
+				json_object_set_new(entry, "fsUuid", fat_serial_json(&view));
+			/* Text in the header of LUKS 1 and 2 (LUKS2 on-disk format, 2.1). */
+			if (strcmp(kind, "luks") == 0)
+				json_object_set_new(entry, "fsUuid", label_json(&view, 168, 40));
 		}
 	}
 	disk_map_close(map);
