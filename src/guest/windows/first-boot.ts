@@ -4,6 +4,7 @@ import { DoppelError } from "../../errors.ts";
 import { packageRoot } from "../../package-root.ts";
 import { accessScript, type FirstbootScript } from "./firstboot-scripts.ts";
 import { refused } from "./refusals.ts";
+import { dword, sz } from "./reg-file.ts";
 import { controlSet } from "./storage-drivers.ts";
 import type { NewFile, WindowsContext, WindowsStep } from "./windows-step.ts";
 
@@ -41,12 +42,12 @@ export async function planFirstboot(
         edits: system.controlSets.map((set) => ({
           key: `${controlSet(set)}\\Services\\${SERVICE}`,
           set: {
-            Type: { type: "dword", number: 0x10 },
-            Start: { type: "dword", number: 2 },
-            ErrorControl: { type: "dword", number: 1 },
+            Type: dword(0x10),
+            Start: dword(2),
+            ErrorControl: dword(1),
             ImagePath: { type: "expand-sz", text: `%SystemRoot%\\${FOLDER}\\${SERVICE}.exe` },
-            ObjectName: { type: "sz", text: "LocalSystem" },
-            DisplayName: { type: "sz", text: "Doppel: first boot after a conversion" },
+            ObjectName: sz("LocalSystem"),
+            DisplayName: sz("Doppel: first boot after a conversion"),
           },
         })),
       },

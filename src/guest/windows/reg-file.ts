@@ -5,6 +5,11 @@ export type RegValue =
   | { type: "dword"; number: number }
   | { type: "binary"; bytes: Buffer };
 
+/** A string value. */
+export const sz = (text: string): RegValue => ({ type: "sz", text });
+/** A number of 32 bits. */
+export const dword = (number: number): RegValue => ({ type: "dword", number });
+
 /** What becomes of one key: values set (the name `@` is the key's own), values or the whole key removed. */
 export interface RegEdit {
   /** Below the root of its hive, `\` between the parts. */

@@ -1,5 +1,5 @@
 import { DISKS_SCRIPT } from "./firstboot-scripts.ts";
-import type { RegEdit } from "./reg-file.ts";
+import { dword, type RegEdit } from "./reg-file.ts";
 import { controlSet } from "./storage-drivers.ts";
 import type { WindowsContext, WindowsStep } from "./windows-step.ts";
 
@@ -42,6 +42,6 @@ function inEachSet(
 ): RegEdit[] {
   return system.controlSets.map((set) => ({
     key: `${controlSet(set)}\\${key}`,
-    set: { [name]: { type: "dword", number } },
+    set: { [name]: dword(number) },
   }));
 }

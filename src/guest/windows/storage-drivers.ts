@@ -1,4 +1,4 @@
-import type { RegEdit, RegValue } from "./reg-file.ts";
+import { dword, type RegEdit, sz } from "./reg-file.ts";
 
 /** A storage driver of virtio-win. */
 export interface StorageDriver {
@@ -30,9 +30,6 @@ export interface SystemHive {
 const SCSI_CLASS = "{4D36E97B-E325-11CE-BFC1-08002BE10318}";
 /** The class as a GUID lies in memory: the first three parts little-endian. */
 const SCSI_CLASS_BYTES = Buffer.from("7be9364d25e3ce11bfc108002be10318", "hex");
-
-const sz = (text: string): RegValue => ({ type: "sz", text });
-const dword = (number: number): RegValue => ({ type: "dword", number });
 
 /** Makes Windows load the drivers at boot, and take the devices for theirs, in every control set. */
 export function storageDriverEdits(
