@@ -110,7 +110,7 @@ static int send_plan(const struct capture_request *request)
 
 	for (size_t i = 0; i < request->disk_count; i++) {
 		struct disk disk;
-		if (disk_open(&disk, request->disks[i], (struct refresh){.now = request->refresh_metadata}) < 0) {
+		if (disk_open(&disk, request->disks[i], request->refresh_metadata) < 0) {
 			json_decref(disks);
 			return -1;
 		}

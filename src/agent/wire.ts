@@ -42,7 +42,11 @@ const JSON_BODIES = {
   }),
   "disk-end": z.object({ disk: count, framesSent: count, zeroClusters: count, readErrors: count }),
   frozen: z.object({ mountpoints: z.array(z.string()), milliseconds: z.number() }),
-  thawed: z.object({ heldMilliseconds: z.number(), byWatchdog: z.boolean() }),
+  thawed: z.object({
+    heldMilliseconds: z.number(),
+    byWatchdog: z.boolean(),
+    unfrozen: z.array(z.object({ mountpoint: z.string(), synced: z.boolean(), written: z.boolean() })),
+  }),
   stats: z.object({
     disk: count,
     readBytes: count,

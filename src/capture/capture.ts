@@ -1,11 +1,12 @@
 import { AgentSession, type CaptureMessage, type CaptureRequest } from "../agent/session.ts";
+import type { AgentMessageOf } from "../agent/wire.ts";
 import type { ReadErrorRecord } from "../image/config.ts";
 import type { Reference } from "../image/reference.ts";
 import type { PlannedDisk } from "../machine/plan.ts";
 import type { SshConnection } from "../ssh/connection.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { ImageWriter } from "../store/image-writer.ts";
-import { gradeOf } from "./grade.ts";
+import { type CopyConditions, gradeOf } from "./grade.ts";
 import { type CaptureMode, type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
 import { type CopyRecord, sealImage } from "./seal.ts";
 
@@ -111,7 +112,7 @@ class Copy {
   readonly #readErrors: ReadErrorRecord[][];
   readonly #warnings: string[] = [];
   #earlierClusters = 0;
-  #thawed: { heldMilliseconds: number; byWatchdog: boolean } | undefined;
+  #thawed: AgentMessageOf<"thawed">["body"] | undefined;
   #end: CopyRecord["end"] | undefined;
 
   constructor(disks: readonly PlannedDisk[], writer: ImageWriter, events: CaptureEvents) {
@@ -154,16 +155,27 @@ class Copy {
   record(): CopyRecord {
     if (!this.#end) throw new Error("a capture ends with its totals");
     const writableMounts = this.#disks.some((disk) => disk.writable);
-    const frozenThroughout = this.#thawed !== undefined && !this.#thawed.byWatchdog;
-    if (this.#thawed?.byWatchdog)
-      this.#warn("the freeze budget was over before the copy was: the image is fuzzy");
     return {
-      grade: gradeOf({ writableMounts, frozenThroughout }),
+      grade: gradeOf({ writableMounts, mounts: this.#mounts() }),
       frozenMilliseconds: this.#thawed?.heldMilliseconds ?? null,
       readErrors: this.#readErrors,
       warnings: this.#warnings,
       end: this.#end,
     };
+  }
+
+  #mounts(): CopyConditions["mounts"] {
+    if (!this.#thawed) return "written";
+    const { byWatchdog, unfrozen } = this.#thawed;
+    if (byWatchdog) this.#warn("the freeze budget was over before the copy was: the image is fuzzy");
+    for (const { mountpoint, written, synced } of unfrozen) {
+      if (written)
+        this.#warn(`${mountpoint} cannot be frozen, and was written to meanwhile: the image is fuzzy`);
+      else if (!synced)
+        this.#warn(`${mountpoint} cannot be frozen; it is in the image as it was on the disk`);
+    }
+    if (byWatchdog || unfrozen.some(({ written }) => written)) return "written";
+    return unfrozen.every(({ synced }) => synced) ? "frozen" : "still";
   }
 
   #report(stats: { clustersDone: number; sentBytes: number; elapsedMilliseconds: number }): void {

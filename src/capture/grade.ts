@@ -4,12 +4,16 @@ import type { Grade } from "../image/config.ts";
 export interface CopyConditions {
   /** Something was mounted from one of the disks and could be written. */
   writableMounts: boolean;
-  /** Every such mount stayed frozen from before the maps were read until the last cluster was read. */
-  frozenThroughout: boolean;
+  /**
+   * What became of such mounts from before the maps were read until the last cluster was read. `frozen`: nothing could
+   * be written, or nothing was written to what had been synced. `still`: nothing was written, but some of it may have
+   * had more to write. `written`: none of these is known.
+   */
+  mounts: "frozen" | "still" | "written";
 }
 
 /** The consistency grade that the conditions allow; never more. */
-export function gradeOf(conditions: CopyConditions): Grade {
-  if (!conditions.writableMounts) return "offline";
-  return conditions.frozenThroughout ? "frozen" : "fuzzy";
+export function gradeOf({ writableMounts, mounts }: CopyConditions): Grade {
+  if (!writableMounts) return "offline";
+  return ({ frozen: "frozen", still: "crash", written: "fuzzy" } as const)[mounts];
 }

@@ -61,7 +61,7 @@ export async function prepareCapture(
     freezeMountpoints,
     expectedGrade: gradeOf({
       writableMounts: writable.length > 0,
-      frozenThroughout: freezeMountpoints.length > 0,
+      mounts: freezeMountpoints.length > 0 ? "frozen" : "written",
     }),
     verdict: preflight(facts, plan, { offlineOnly: options.mode === "offline" }),
   };

@@ -137,3 +137,55 @@ describe.skipIf(!possible)("a mounted disk", () => {
     writeFileSync(join(folder, "after"), "writable again");
   });
 });
+
+describe.skipIf(!possible)("a mounted file system that cannot be frozen", () => {
+  let sshd: Sshd;
+  let image: DiskImage;
+  let folder: string;
+  let args: string[];
+
+  beforeAll(async () => {
+    sshd = await Sshd.start();
+    image = new DiskImage(128 * MIB);
+    await must("mkntfs", "--quiet", "--fast", "--force", image.path);
+    const disk = image.attach();
+    folder = image.mount(disk);
+    await must("dd", "if=/dev/urandom", `of=${join(folder, "random")}`, "bs=1M", "count=40", "status=none");
+    await must("sync");
+    args = ["capture", ...loginTo(sshd), "--disk", disk, "--name", "unfrozen", "--freeze", "--json"];
+  });
+
+  afterAll(async () => {
+    image[Symbol.dispose]();
+    await sshd[Symbol.asyncDispose]();
+  });
+
+  it("is of one instant when nothing was written to it", async () => {
+    using doppel = new Doppel();
+    expect(await doppel.json(...args)).toMatchObject({
+      grade: "crash",
+      warnings: [expect.stringContaining(`${folder} cannot be frozen`)],
+    });
+  });
+
+  it("is fuzzy when it was written to meanwhile, and a warning says so", async () => {
+    using doppel = new Doppel();
+    const running = doppel.start(...args, "--limit-rate", "8M");
+    await bytesArrived(doppel, MIB);
+    await must(
+      "dd",
+      "if=/dev/urandom",
+      `of=${join(folder, "more")}`,
+      "bs=64k",
+      "count=1",
+      "conv=fsync",
+      "status=none",
+    );
+    const { code, stdout } = await running.ended;
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      grade: "fuzzy",
+      warnings: [expect.stringContaining("was written to meanwhile")],
+    });
+  });
+});

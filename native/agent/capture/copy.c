@@ -186,8 +186,7 @@ static void warn_degraded(const struct disk *disk, const enum map_method *before
 static int capture_disk(const struct capture_request *request, unsigned index, struct totals *totals)
 {
 	struct disk disk;
-	struct refresh refresh = {request->refresh_metadata, request->freeze, request->freeze_count};
-	int result = disk_open(&disk, request->disks[index], refresh);
+	int result = disk_open(&disk, request->disks[index], request->refresh_metadata);
 
 	if (result < 0)
 		return -1;
@@ -232,11 +231,24 @@ static int start_freeze(const struct capture_request *request)
 		return -1;
 	}
 	for (size_t i = 0; i < request->freeze_count; i++)
-		json_array_append_new(mountpoints, json_string(request->freeze[i]));
+		if (freeze_holds(request->freeze[i]))
+			json_array_append_new(mountpoints, json_string(request->freeze[i]));
 	return wire_send_json(WIRE_FROZEN, json_pack("{s:o, s:I}", "mountpoints", mountpoints, "milliseconds",
 						     (json_int_t)report.milliseconds)) < 0
 		       ? -1
 		       : 0;
+}
+
+static json_t *unfrozen_mountpoints(void)
+{
+	struct unfrozen unfrozen[MAX_FROZEN];
+	json_t *found = json_array();
+	size_t count = freeze_unfrozen(unfrozen, MAX_FROZEN);
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(found, json_pack("{s:s, s:b, s:b}", "mountpoint", unfrozen[i].mountpoint, "synced",
+						       unfrozen[i].synced, "written", unfrozen[i].written));
+	return found;
 }
 
 static int end_freeze(const struct capture_request *request)
@@ -245,9 +257,11 @@ static int end_freeze(const struct capture_request *request)
 
 	if (request->freeze_count == 0)
 		return 0;
+	json_t *unfrozen = unfrozen_mountpoints();
 	freeze_end(&report);
-	return wire_send_json(WIRE_THAWED, json_pack("{s:I, s:b}", "heldMilliseconds", (json_int_t)report.milliseconds,
-						     "byWatchdog", report.by_watchdog));
+	return wire_send_json(WIRE_THAWED,
+			      json_pack("{s:I, s:b, s:o}", "heldMilliseconds", (json_int_t)report.milliseconds,
+					"byWatchdog", report.by_watchdog, "unfrozen", unfrozen));
 }
 
 static json_int_t in_milliseconds(const atomic_uint_fast64_t *nanoseconds)

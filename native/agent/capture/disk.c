@@ -23,30 +23,23 @@ static int refuse_device(const char *path, int result)
 	return result;
 }
 
-static bool is_frozen(const struct refresh *refresh, const char *mountpoint)
-{
-	for (size_t i = 0; i < refresh->frozen_count; i++)
-		if (strcmp(refresh->frozen[i], mountpoint) == 0)
-			return true;
-	return false;
-}
-
 /* Freezing for a moment makes a file system write its journal and metadata home. */
-static bool refresh_mount(const struct disk *disk, const struct mount *mount, const struct refresh *refresh)
+static bool refresh_mount(const struct disk *disk, const struct mount *mount, bool refresh)
 {
-	if (is_frozen(refresh, mount->mountpoint))
+	if (freeze_holds(mount->mountpoint))
 		return true;
-	if (!refresh->now || !mount->writable)
+	if (!refresh || !mount->writable)
 		return false;
 	int result = freeze_refresh(mount->mountpoint);
-	if (result < 0)
+	/* Of what can never be frozen no map is read that could be out of date. */
+	if (result < 0 && result != -EOPNOTSUPP)
 		report_warning("metadata-not-refreshed", "%s on %s could not be frozen for a moment: %s", mount->mountpoint,
 			       disk->device.path, strerror(-result));
 	return result == 0;
 }
 
 /* Collects where the refreshed file systems start; `offsets` has room for every mount. */
-static size_t refresh_mounts(const struct disk *disk, const struct refresh *refresh, uint64_t *offsets)
+static size_t refresh_mounts(const struct disk *disk, bool refresh, uint64_t *offsets)
 {
 	size_t count = 0;
 
@@ -58,7 +51,7 @@ static size_t refresh_mounts(const struct disk *disk, const struct refresh *refr
 	return count;
 }
 
-int disk_open(struct disk *disk, const char *path, struct refresh refresh)
+int disk_open(struct disk *disk, const char *path, bool refresh)
 {
 	uint64_t offsets[MAX_MOUNTS];
 
@@ -70,7 +63,7 @@ int disk_open(struct disk *disk, const char *path, struct refresh refresh)
 	result = mounts_collect(&disk->device, &disk->mounts);
 	if (result < 0)
 		goto fail;
-	struct refreshed_starts starts = {offsets, refresh_mounts(disk, &refresh, offsets)};
+	struct refreshed_starts starts = {offsets, refresh_mounts(disk, refresh, offsets)};
 	result = disk_map_open(&disk->device.source, disk->device.sector_bytes, starts, &disk->map);
 	if (result < 0)
 		goto fail;

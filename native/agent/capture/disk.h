@@ -17,17 +17,10 @@ struct disk {
 	uint64_t clusters, used_clusters;
 };
 
-/* What makes the metadata of mounted file systems true on disk: freezing each for a moment now, or that the caller
- * keeps some of them frozen already. */
-struct refresh {
-	bool now;
-	const char *const *frozen; /* mountpoints */
-	size_t frozen_count;
-};
-
-/* Opens the disk, refreshes the metadata of what is mounted, reads its maps and counts. On failure the ERROR message
- * has been sent; returns a negative errno. */
-int disk_open(struct disk *disk, const char *path, struct refresh refresh);
+/* Opens the disk, reads its maps and counts. What is mounted from it and is not frozen already is frozen and thawed
+ * once first with `refresh`, which makes its metadata true on disk. On failure the ERROR message has been sent; returns
+ * a negative errno. */
+int disk_open(struct disk *disk, const char *path, bool refresh);
 void disk_close(struct disk *disk);
 
 /* One entry of PLAN's `disks`: docs/agent-protocol.md. */

@@ -1,23 +1,35 @@
 #include "freeze.h"
 #include "clock.h"
+#include "write-count.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MAX_FROZEN 256
+/* A mounted file system that is frozen or, where that is impossible, watched. */
+struct hold {
+	const char *mountpoint;
+	int fd;
+	bool is_frozen;
+	dev_t device;
+	bool synced, counted;
+	uint64_t written_sectors;
+};
 
 static struct {
 	pthread_mutex_t lock;
-	int fds[MAX_FROZEN];
+	struct hold holds[MAX_FROZEN];
 	size_t count;
 	pid_t guardian;
 	int guardian_pipe;
@@ -43,7 +55,7 @@ static int deepest_first(const void *left, const void *right)
 }
 
 /* Runs in the guardian: only system calls on open descriptors, since every file system may be frozen. */
-static void guard(int pipe_end, const int *fds, size_t count, int budget_ms)
+static void guard(int pipe_end, const struct hold *holds, size_t count, int budget_ms)
 {
 	struct pollfd waiting = {.fd = pipe_end, .events = POLLIN};
 	char word;
@@ -55,7 +67,7 @@ static void guard(int pipe_end, const int *fds, size_t count, int budget_ms)
 	if (ready > 0 && read(pipe_end, &word, 1) == 1)
 		_exit(0);
 	for (size_t i = count; i > 0; i--)
-		ioctl(fds[i - 1], FITHAW, 0);
+		ioctl(holds[i - 1].fd, FITHAW, 0);
 	_exit(0);
 }
 
@@ -78,7 +90,7 @@ static pid_t start_guardian(uint64_t budget_ms)
 		close(STDIN_FILENO);
 		close(STDOUT_FILENO);
 		close(STDERR_FILENO);
-		guard(ends[0], frozen.fds, frozen.count, budget);
+		guard(ends[0], frozen.holds, frozen.count, budget);
 	}
 	int error = errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -94,7 +106,7 @@ static pid_t start_guardian(uint64_t budget_ms)
 static void release_descriptors(void)
 {
 	for (size_t i = 0; i < frozen.count; i++)
-		close(frozen.fds[i]);
+		close(frozen.holds[i].fd);
 	frozen.count = 0;
 }
 
@@ -112,18 +124,49 @@ static void dismiss_guardian(void)
 	frozen.guardian = 0;
 }
 
+/* What cannot be frozen is made true on disk, and its writes are counted from now on. */
+static void watch(struct hold *hold)
+{
+	struct statfs kind;
+	struct stat status;
+
+	/* The kernel knows nothing of what a file system in user space has not written yet. */
+	hold->synced = syncfs(hold->fd) == 0 && fstatfs(hold->fd, &kind) == 0 && kind.f_type != FUSE_SUPER_MAGIC;
+	hold->counted = fstat(hold->fd, &status) == 0 && write_count(status.st_dev, &hold->written_sectors) == 0;
+	hold->device = status.st_dev;
+}
+
+static int freeze_or_watch(struct hold *hold)
+{
+	if (ioctl(hold->fd, FIFREEZE, 0) == 0)
+		hold->is_frozen = true;
+	else if (errno == EOPNOTSUPP)
+		watch(hold);
+	else
+		return -errno;
+	return 0;
+}
+
+static void thaw_all(bool *missed)
+{
+	for (size_t i = frozen.count; i > 0; i--)
+		if (frozen.holds[i - 1].is_frozen && ioctl(frozen.holds[i - 1].fd, FITHAW, 0) < 0 && errno == EINVAL)
+			*missed = true;
+}
+
 /* Only what we froze ourselves may be thawed: another program's freeze fails ours with EBUSY and stays. */
 static int freeze_all(size_t *failed)
 {
+	bool missed;
+
 	for (size_t i = 0; i < frozen.count; i++) {
-		if (ioctl(frozen.fds[i], FIFREEZE, 0) == 0)
+		int result = freeze_or_watch(&frozen.holds[i]);
+		if (result == 0)
 			continue;
-		int error = errno;
 		*failed = i;
-		for (size_t done = i; done > 0; done--)
-			ioctl(frozen.fds[done - 1], FITHAW, 0);
+		thaw_all(&missed);
 		dismiss_guardian();
-		return -error;
+		return result;
 	}
 	return 0;
 }
@@ -133,11 +176,10 @@ static int open_all(const char *const *sorted, size_t count, size_t *failed)
 	for (size_t i = 0; i < count; i++) {
 		int fd = open(sorted[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0) {
-			int error = errno;
 			*failed = i;
-			return -error;
+			return -errno;
 		}
-		frozen.fds[frozen.count++] = fd;
+		frozen.holds[frozen.count++] = (struct hold){.mountpoint = sorted[i], .fd = fd};
 	}
 	return 0;
 }
@@ -190,21 +232,44 @@ void freeze_end(struct freeze_report *report)
 {
 	pthread_mutex_lock(&frozen.lock);
 	report->by_watchdog = false;
-	for (size_t i = frozen.count; i > 0; i--)
-		if (ioctl(frozen.fds[i - 1], FITHAW, 0) < 0 && errno == EINVAL)
-			report->by_watchdog = true;
+	thaw_all(&report->by_watchdog);
 	report->milliseconds = frozen.count ? clock_milliseconds() - frozen.since_ms : 0;
 	release_descriptors();
 	dismiss_guardian();
 	pthread_mutex_unlock(&frozen.lock);
 }
 
-bool freeze_held(void)
+bool freeze_holds(const char *mountpoint)
 {
+	bool held = false;
+
 	pthread_mutex_lock(&frozen.lock);
-	bool held = frozen.guardian > 0 && waitpid(frozen.guardian, NULL, WNOHANG) == 0;
+	for (size_t i = 0; i < frozen.count; i++)
+		if (strcmp(frozen.holds[i].mountpoint, mountpoint) == 0)
+			held = frozen.holds[i].is_frozen;
 	pthread_mutex_unlock(&frozen.lock);
 	return held;
+}
+
+static bool was_written(const struct hold *hold)
+{
+	uint64_t sectors;
+
+	return !hold->counted || write_count(hold->device, &sectors) < 0 || sectors != hold->written_sectors;
+}
+
+size_t freeze_unfrozen(struct unfrozen *found, size_t room)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&frozen.lock);
+	for (size_t i = 0; i < frozen.count && count < room; i++) {
+		const struct hold *hold = &frozen.holds[i];
+		if (!hold->is_frozen)
+			found[count++] = (struct unfrozen){hold->mountpoint, hold->synced, was_written(hold)};
+	}
+	pthread_mutex_unlock(&frozen.lock);
+	return count;
 }
 
 int freeze_refresh(const char *mountpoint)
