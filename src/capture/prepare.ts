@@ -63,7 +63,10 @@ export async function prepareCapture(
       writableMounts: writable.length > 0,
       mounts: freezeMountpoints.length > 0 ? "frozen" : "written",
     }),
-    verdict: preflight(facts, plan, { offlineOnly: options.mode === "offline" }),
+    verdict: preflight(facts, plan, {
+      offlineOnly: options.mode === "offline",
+      fuzzy: options.mode === "fuzzy",
+    }),
   };
 }
 

@@ -63,6 +63,8 @@ const blockDeviceSchema = z.object({
   fsLabel: text,
   dmName: text,
   mdLevel: text,
+  /** Of an array with redundancy: `idle`, `check`, `resync`, `recover`, `repair`, `reshape` or `frozen`. */
+  mdSyncAction: text,
   backingFile: text,
   mounts: z.array(mountSchema).default([]),
 });

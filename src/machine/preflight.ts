@@ -27,13 +27,21 @@ export function chooseDisks(facts: MachineFacts): string[] {
 export function preflight(
   facts: MachineFacts,
   plan: CapturePlan,
-  wanted: { offlineOnly?: boolean } = {},
+  wanted: { offlineOnly?: boolean; fuzzy?: boolean } = {},
 ): Verdict {
   const refusals = plan.disks.flatMap((disk) => [
     ...(disk.sizeBytes === 0 ? [noBytes(disk.device)] : []),
     ...(wanted.offlineOnly && disk.writable ? [inUse(disk.device, disk.mounted)] : []),
   ]);
-  const notes = [...splitStacks(facts, plan), ...wholeRegions(plan), ...leftOut(facts, plan), ...swap(plan)];
+  const syncing = syncingArrays(facts, plan);
+  if (!wanted.fuzzy) refusals.push(...syncing);
+  const notes = [
+    ...(wanted.fuzzy ? syncing : []),
+    ...splitStacks(facts, plan),
+    ...wholeRegions(plan),
+    ...leftOut(facts, plan),
+    ...swap(plan),
+  ];
   const outcome = refusals.length > 0 ? "refused" : notes.length > 0 ? "ready-with-notes" : "ready";
   return { outcome, refusals, notes };
 }
@@ -58,6 +66,21 @@ function inUse(device: string, mountpoints: readonly string[]): Remark {
     message: `${device} is not offline: ${mountpoints.join(", ")} can be written`,
     hint: "unmount it, or capture with --mode auto",
   };
+}
+
+const SYNCING = new Set(["resync", "recover", "repair", "reshape"]);
+
+/** While an array is made consistent its disks change, frozen or not: copied one after another they do not fit together. */
+function syncingArrays(facts: MachineFacts, plan: CapturePlan): Remark[] {
+  const chosen = new Set(plan.disks.map((disk) => disk.device));
+  return facts.block
+    .filter((device) => SYNCING.has(device.mdSyncAction ?? ""))
+    .filter((device) => disksUnder(facts, device).some((disk) => chosen.has(disk)))
+    .map((device) => ({
+      code: "array-syncing",
+      message: `the disks of ${device.path} are being changed by its ${device.mdSyncAction}: in the image they would not fit together`,
+      hint: "wait for it (mdadm --wait), or capture with --mode fuzzy",
+    }));
 }
 
 /** A volume group or an array that spans a disk which is not captured cannot be put together again. */

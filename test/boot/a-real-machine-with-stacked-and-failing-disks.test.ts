@@ -12,6 +12,7 @@ set -e
 printf 'label: gpt\\nsize=60M\\nsize=20M\\n' | sfdisk -q /dev/sdb
 printf 'label: gpt\\nsize=60M\\n' | sfdisk -q /dev/sdc
 mdadm --create /dev/md0 --run --quiet --level=1 --raid-devices=2 --metadata=1.2 /dev/sdb1 /dev/sdc1
+mdadm --wait /dev/md0 || true
 pvcreate -qq /dev/md0
 vgcreate -qq vg0 /dev/md0
 lvcreate -qq -n secret -L 40M vg0
@@ -132,6 +133,32 @@ describe.skipIf(!possible)("a running machine", () => {
     const split = notes.filter(({ code }) => code === "stack-split");
     expect(split[0]?.message).toMatch(/\/dev\/sdc/);
     expect(plan).toMatchObject({ disks: [{ mounted: ["/mnt/clear"] }] });
+  });
+
+  it("with an array that is being made consistent is refused: its halves would not fit together", async () => {
+    const sync =
+      "cd /sys/block/md0/md; echo 10 >sync_speed_min; echo 10 >sync_speed_max; echo repair >sync_action";
+    await lab.run(sync);
+    try {
+      const words = [
+        "capture",
+        ...lab.login,
+        "--disk",
+        "/dev/sdb",
+        "--disk",
+        "/dev/sdc",
+        "--name",
+        "syncing",
+      ];
+      const refused = await doppel.run(...words);
+      expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining("by its repair") });
+      const plan = await doppel.json(...words, "--mode", "fuzzy", "--dry-run");
+      expect((plan.verdict as { notes: unknown[] }).notes).toContainEqual(
+        expect.objectContaining({ code: "array-syncing" }),
+      );
+    } finally {
+      await lab.run("echo idle >/sys/block/md0/md/sync_action");
+    }
   });
 
   it("is captured by a user who is root only by sudo", async () => {

@@ -270,6 +270,8 @@ static void add_device(void *context, const char *name)
 		json_object_set_new(entry, "dmName", text_json(text));
 	if (text_read(text, sizeof(text), BLOCK "%s/md/level", name))
 		json_object_set_new(entry, "mdLevel", text_json(text));
+	if (text_read(text, sizeof(text), BLOCK "%s/md/sync_action", name))
+		json_object_set_new(entry, "mdSyncAction", text_json(text));
 	if (text_read(text, sizeof(text), BLOCK "%s/loop/backing_file", name))
 		json_object_set_new(entry, "backingFile", text_json(text));
 	add_content(entry, path);
