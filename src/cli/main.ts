@@ -12,6 +12,7 @@ import { interruptSignal } from "./interrupt.ts";
 import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
 import { serveCommand } from "./serve.ts";
+import { pullCommand, pushCommand } from "./transfer.ts";
 
 const SUBCOMMANDS = [
   doctorCommand,
@@ -21,6 +22,8 @@ const SUBCOMMANDS = [
   bootTestCommand,
   exportCommand,
   imagesCommand,
+  pushCommand,
+  pullCommand,
   serveCommand,
   thawCommand,
   vmsCommand,

@@ -1,6 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { makePrivateFolder, syncFolder } from "../durable-file.ts";
 import { DoppelError, systemErrorCode } from "../errors.ts";
 import type { OpenBlob } from "../image/disk-reader.ts";
@@ -8,6 +10,8 @@ import { formatBytes } from "../units.ts";
 
 /** Temporary blobs are named `upload-PID-RANDOM`, so that garbage collection can tell whose they are. */
 export const UPLOAD_NAME = /^upload-(\d+)-[0-9a-f]+$/;
+
+const STREAM_PIECE_BYTES = 1024 * 1024;
 
 const DIGEST = /^sha256:([0-9a-f]{64})$/;
 
@@ -91,6 +95,11 @@ export class BlobStore {
     };
   }
 
+  /** A stream of a blob from a byte on. */
+  stream(digest: string, offsetBytes = 0): Readable {
+    return createReadStream(this.pathOf(digest), { start: offsetBytes, highWaterMark: STREAM_PIECE_BYTES });
+  }
+
   /** Reads a whole small blob; `blob-too-large` above `mostBytes`. */
   async read(digest: string, mostBytes: number): Promise<Buffer> {
     await using blob = await this.openBlob(digest);
@@ -153,9 +162,16 @@ export class BlobWriter implements AsyncDisposable {
     }
   }
 
-  /** Makes the blob durable under its digest; a blob that is there already is kept. */
-  async commit(): Promise<{ digest: string; sizeBytes: number }> {
+  /**
+   * Makes the blob durable under its digest; a blob that is there already is kept. Where another digest was `expected`,
+   * nothing is kept: `blob-differs`.
+   */
+  async commit(expected?: string): Promise<{ digest: string; sizeBytes: number }> {
     const digest = `sha256:${this.#hash.digest("hex")}`;
+    if (expected !== undefined && digest !== expected) {
+      await this.abort();
+      throw new DoppelError("blob-differs", `what was written has the digest ${digest}, not ${expected}`);
+    }
     try {
       await this.#file.sync();
       await this.#close();

@@ -16,6 +16,7 @@ import { formatReference, type Reference } from "../image/reference.ts";
 import { attachmentOf, readAttachmentManifest } from "./attachment-manifest.ts";
 import { BlobStore, type BlobWriter } from "./blobs.ts";
 import { type Attachment, Catalog, type ImageSummary, type TaggedImage } from "./catalog.ts";
+import { checkDiskMap } from "./check-map.ts";
 import { ensureLayoutMarker, type IndexEntry, readLayoutIndex, writeLayoutIndex } from "./layout-index.ts";
 import { type Lease, takeLease } from "./leases.ts";
 
@@ -74,11 +75,11 @@ export class ImageStore implements AsyncDisposable {
     return this.blobs.create();
   }
 
-  /** Claims a name for a capture of this process; `name-busy` when another one has it. */
-  reserveName(reference: Reference): Lease {
+  /** Claims a name for what this process is about to make; `name-busy` when another one has it. */
+  reserveName(reference: Reference, kind = "capture"): Lease {
     return takeLease(
       this.catalog.database,
-      "capture",
+      kind,
       formatReference({ name: reference.name, tag: reference.tag }),
     );
   }
@@ -100,10 +101,31 @@ export class ImageStore implements AsyncDisposable {
     for (const layer of manifest.layers) await this.#requireBlob(layer);
     const { digest, sizeBytes } = await this.blobs.put(Buffer.from(JSON.stringify(manifest)));
     const stored = { digest, manifest, manifestBytes: sizeBytes, config: image.config };
-    this.catalog.transaction(() => {
-      this.catalog.add(summaryOf(stored), reference.name, reference.tag);
-      this.#writeIndex();
-    });
+    this.#record(stored, reference);
+    return stored;
+  }
+
+  /**
+   * Takes up an image whose blobs came from elsewhere: checks that they are all here and that manifest, config and maps
+   * agree, then tags it. Throws `blob-missing`, `manifest-corrupt`, `config-corrupt` or `map-corrupt`.
+   */
+  async adoptImage(reference: Reference, digest: string): Promise<StoredImage> {
+    const stored = await this.load(digest);
+    const { manifest, config } = stored;
+    const layers = new Set(manifest.layers.map((layer) => layer.digest));
+    for (const layer of manifest.layers) await this.#requireBlob(layer);
+    for (const disk of config.doppel.disks) {
+      if (!layers.has(disk.map))
+        throw new DoppelError(
+          "config-corrupt",
+          `the map of disk ${disk.name} is no layer of the image ${digest}`,
+        );
+      await checkDiskMap(this.blobs, manifest, disk);
+    }
+    const variables = config.doppel.firmwareVariables;
+    if (variables !== undefined && !layers.has(variables))
+      throw new DoppelError("config-corrupt", `its firmware variables are no layer of the image ${digest}`);
+    this.#record(stored, reference);
     return stored;
   }
 
@@ -175,6 +197,13 @@ export class ImageStore implements AsyncDisposable {
   removeImage(digest: string): void {
     this.catalog.transaction(() => {
       this.catalog.removeImage(digest);
+      this.#writeIndex();
+    });
+  }
+
+  #record(image: StoredImage, { name, tag }: Reference): void {
+    this.catalog.transaction(() => {
+      this.catalog.add(summaryOf(image), name, tag);
       this.#writeIndex();
     });
   }

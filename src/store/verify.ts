@@ -6,6 +6,7 @@ import { decodeFrame } from "../image/frame.ts";
 import type { Descriptor } from "../image/manifest.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
 import { type PackIndex, readPackIndex } from "../image/pack.ts";
+import { checkDiskMap } from "./check-map.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 
 export interface Finding {
@@ -136,28 +137,12 @@ class Verifier {
     return frame;
   }
 
-  /** Maps must open, have their extents in order, and agree with the manifest about the packs. */
   async #verifyMaps(): Promise<void> {
-    const layers = new Set(this.#image.manifest.layers.map((layer) => layer.digest));
-    for (const disk of this.#image.config.doppel.disks) {
-      await this.#attempt(disk.map, async () => {
-        await using blob = await this.#store.blobs.openBlob(disk.map);
-        const map = await DiskMap.open(blob, disk.map);
-        for await (const _batch of map.extents()) this.#options.signal?.throwIfAborted();
-        const foreign = map.packs.find((pack) => !layers.has(pack.digest));
-        const sizeDiffers = map.diskBytes !== disk.sizeBytes;
-        if (foreign)
-          throw new DoppelError(
-            "map-corrupt",
-            `it uses pack ${foreign.digest}, which is no layer of the image`,
-          );
-        if (sizeDiffers)
-          throw new DoppelError(
-            "map-corrupt",
-            `it maps ${map.diskBytes} bytes, the disk has ${disk.sizeBytes}`,
-          );
-      });
-    }
+    const { manifest, config } = this.#image;
+    for (const disk of config.doppel.disks)
+      await this.#attempt(disk.map, () =>
+        checkDiskMap(this.#store.blobs, manifest, disk, this.#options.signal),
+      );
   }
 
   /** Where on the disks a frame is used, or, without a frame, any of the pack. */

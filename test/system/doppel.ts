@@ -61,12 +61,25 @@ export class Doppel implements Disposable {
   }
 
   start(...args: string[]): RunningCommand {
-    return startCommand(join(packageRoot, "bin/doppel"), args, { DOPPEL_HOME: this.home });
+    return this.startAs({}, ...args);
   }
 
   /** Runs a command that must succeed and parses the one JSON document that it prints. */
-  async json(...args: string[]): Promise<Record<string, unknown>> {
-    const { code, stdout, stderr } = await this.run(...args, "--json");
+  json(...args: string[]): Promise<Record<string, unknown>> {
+    return this.jsonAs({}, ...args);
+  }
+
+  /** As `run`, with more variables of the environment: another user's home. */
+  runAs(env: Record<string, string>, ...args: string[]): Promise<CommandResult> {
+    return this.startAs(env, ...args).ended;
+  }
+
+  startAs(env: Record<string, string>, ...args: string[]): RunningCommand {
+    return startCommand(join(packageRoot, "bin/doppel"), args, { ...env, DOPPEL_HOME: this.home });
+  }
+
+  async jsonAs(env: Record<string, string>, ...args: string[]): Promise<Record<string, unknown>> {
+    const { code, stdout, stderr } = await this.runAs(env, ...args, "--json");
     if (code !== 0) throw new Error(`doppel ${args.join(" ")} ended with ${code}: ${stderr}`);
     return JSON.parse(stdout);
   }

@@ -1,0 +1,111 @@
+import { Command } from "commander";
+import { DoppelError, EXIT } from "../errors.ts";
+import { formatReference, parseLocalReference, parseReference, type Reference } from "../image/reference.ts";
+import { pullImage } from "../registry/pull.ts";
+import { pushImage, type TransferProgress } from "../registry/push.ts";
+import { Repository } from "../registry/repository.ts";
+import { ImageStore } from "../store/image-store.ts";
+import { formatBytes, formatSeconds } from "../units.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { printJson } from "./output.ts";
+import { createProgress } from "./progress.ts";
+
+interface TransferFlags {
+  plainHttp?: boolean;
+  mountFrom?: string[];
+  json?: boolean;
+}
+
+/** `doppel push REF [REMOTE]`: an image into a registry. */
+export function pushCommand(): Command {
+  return new Command("push")
+    .description("send an image to a registry; only what is not there yet goes over the network")
+    .argument("<ref>", "the image; with a registry in front, the image of that name here")
+    .argument("[remote]", "registry.host[:port]/name[:tag]")
+    .option(
+      "--mount-from <name>",
+      "a repository of that registry that may have some of it; can be given again",
+      collect,
+    )
+    .option("--plain-http", "talk to the registry without encryption")
+    .option("--json", "print the result as JSON")
+    .action(push);
+}
+
+/** `doppel pull REMOTE [REF]`: an image out of a registry. */
+export function pullCommand(): Command {
+  return new Command("pull")
+    .description("fetch an image from a registry; only what is not here yet goes over the network")
+    .argument("<remote>", "registry.host[:port]/name[:tag][@digest]")
+    .argument("[ref]", "its name here; by default the name that it has there")
+    .option("--plain-http", "talk to the registry without encryption")
+    .option("--json", "print the result as JSON")
+    .action(pull);
+}
+
+function collect(value: string, all: string[] = []): string[] {
+  return [...all, value];
+}
+
+async function push(ref: string, remote: string | undefined, flags: TransferFlags): Promise<void> {
+  const target = remoteReference(remote ?? ref);
+  const local = parseReference(ref);
+  const mountFrom = (flags.mountFrom ?? []).map((name) => parseLocalReference(name).name);
+  await using store = await ImageStore.open();
+  const image = await store.resolve(local);
+  await using repository = await openRepository(target, "push", flags);
+  using progress = transferProgress("push", "sent");
+  const report = await pushImage(store, image, repository, {
+    tag: target.tag,
+    mountFrom,
+    onProgress: progress.update,
+  });
+  const name = formatReference(target);
+  if (flags.json) return printJson({ ref, remote: name, ...report });
+  const sent = `${formatBytes(report.sentBytes)} of ${formatBytes(report.totalBytes)} sent`;
+  process.stdout.write(`${ref} is ${name}: ${sent} in ${progress.seconds()}\n${report.digest}\n`);
+}
+
+async function pull(remote: string, ref: string | undefined, flags: TransferFlags): Promise<void> {
+  const source = remoteReference(remote);
+  const local = ref === undefined ? { name: source.name, tag: source.tag } : parseLocalReference(ref);
+  await using store = await ImageStore.open();
+  await using _name = store.reserveName(local, "pull");
+  await using repository = await openRepository(source, "pull", flags);
+  using progress = transferProgress("pull", "received");
+  const { report } = await pullImage(store, repository, source.digest ?? source.tag, local, {
+    onProgress: progress.update,
+  });
+  const name = formatReference(local);
+  if (flags.json) return printJson({ ref: name, remote: formatReference(source), ...report });
+  const received = `${formatBytes(report.receivedBytes)} of ${formatBytes(report.totalBytes)} received`;
+  process.stdout.write(`${name} is here: ${received} in ${progress.seconds()}\n${report.digest}\n`);
+}
+
+function remoteReference(text: string): Reference & { registry: string } {
+  const reference = parseReference(text);
+  if (reference.registry !== undefined) return { ...reference, registry: reference.registry };
+  throw new DoppelError("reference-invalid", `'${text}' does not say which registry`, {
+    hint: `write it like registry.example.org/${text}`,
+    exitCode: EXIT.usage,
+  });
+}
+
+function openRepository(
+  { registry, name }: Reference & { registry: string },
+  access: "pull" | "push",
+  { plainHttp = false }: TransferFlags,
+): Promise<Repository> {
+  return Repository.open({ registry, name, access, plainHttp, signal: interruptSignal() });
+}
+
+function transferProgress(label: string, word: string) {
+  const bar = createProgress(label);
+  const started = performance.now();
+  return {
+    update: ({ doneBytes, totalBytes, movedBytes }: TransferProgress) =>
+      bar.update({ doneBytes, totalBytes, note: `${word} ${formatBytes(movedBytes)}` }),
+    seconds: () => formatSeconds((performance.now() - started) / 1000),
+    [Symbol.dispose]: () => bar.stop(),
+  };
+}
