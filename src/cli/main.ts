@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
+import { loadCommand, saveCommand } from "./archive.ts";
 import { bootTestCommand } from "./boot-test.ts";
 import { captureCommand } from "./capture.ts";
 import { convertCommand } from "./convert.ts";
@@ -24,6 +25,8 @@ const SUBCOMMANDS = [
   imagesCommand,
   pushCommand,
   pullCommand,
+  saveCommand,
+  loadCommand,
   serveCommand,
   thawCommand,
   vmsCommand,

@@ -70,7 +70,7 @@ async function pull(remote: string, ref: string | undefined, flags: TransferFlag
   const source = remoteReference(remote);
   const local = ref === undefined ? { name: source.name, tag: source.tag } : parseLocalReference(ref);
   await using store = await ImageStore.open();
-  await using _name = store.reserveName(local, "pull");
+  await using _name = store.reserveName(local);
   await using repository = await openRepository(source, "pull", flags);
   using progress = transferProgress("pull", "received");
   const { report } = await pullImage(store, repository, source.digest ?? source.tag, local, {

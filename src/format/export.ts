@@ -1,13 +1,11 @@
 import { createHash } from "node:crypto";
-import { rename, rm, stat, statfs } from "node:fs/promises";
-import { dirname, extname, resolve } from "node:path";
-import { syncFolder, temporaryName } from "../durable-file.ts";
-import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
+import { stat } from "node:fs/promises";
+import { extname, resolve } from "node:path";
+import { DoppelError, EXIT } from "../errors.ts";
 import type { DiskReader, OpenBlob } from "../image/disk-reader.ts";
-import { formatBytes } from "../units.ts";
+import { refuseExisting, requireSpace, writeOutputFile } from "../output-file.ts";
 import type { DiskFormat, PreparedDisk, WriteProgress } from "./format.ts";
 import { DISK_FORMATS } from "./formats.ts";
-import { OutputFile } from "./output-file.ts";
 import { type OvaSource, writeOva } from "./ova/export.ts";
 import { streamOptimizedFormat } from "./vmdk/stream.ts";
 
@@ -87,54 +85,13 @@ async function exportFile(
   await refuseExisting(path, options.force === true);
   const prepared = await prepare();
   await requireSpace(path, prepared.occupiedBytes);
-  const temporary = temporaryName(path);
-  const output = await OutputFile.create(temporary);
-  try {
+  await writeOutputFile(path, async (output) => {
     const { openPack, signal } = options;
     const verified = openPack ? verifyPacks(disks, openPack, signal) : Promise.resolve();
     await Promise.all([prepared.write(output, options), verified]);
-    await output.sync();
-    await output.close();
-    await rename(temporary, path);
-  } catch (error) {
-    await output.close().catch(() => {});
-    await rm(temporary, { force: true });
-    throw explain(error, path);
-  }
-  await syncFolder(dirname(path));
+  });
   const { size } = await stat(path);
   return { path, format, fileBytes: size, elapsedSeconds: (performance.now() - started) / 1000 };
-}
-
-async function refuseExisting(path: string, force: boolean): Promise<void> {
-  const exists = await stat(path).then(
-    () => true,
-    () => false,
-  );
-  if (!exists || force) return;
-  throw new DoppelError("file-exists", `${path} exists already`, {
-    hint: "choose another name, or replace it with --force",
-    exitCode: EXIT.refused,
-  });
-}
-
-async function requireSpace(path: string, neededBytes: number): Promise<void> {
-  const folder = dirname(path);
-  const space = await statfs(folder).catch((cause: unknown) => {
-    throw new DoppelError("folder-missing", `the folder ${folder} cannot be used`, {
-      cause,
-      hint: "make it first",
-    });
-  });
-  const free = space.bavail * space.bsize;
-  if (free >= neededBytes) return;
-  throw new DoppelError(
-    "ENOSPC",
-    `${path} needs ${formatBytes(neededBytes)}, ${folder} has ${formatBytes(free)} free`,
-    {
-      hint: "choose a folder with more space",
-    },
-  );
 }
 
 /** Bit rot must not pass silently, although frames are only copied: each pack's bytes are compared with its digest. */
@@ -164,12 +121,4 @@ async function verifyPacks(
       );
     }
   }
-}
-
-function explain(error: unknown, path: string): unknown {
-  if (systemErrorCode(error) !== "ENOSPC") return error;
-  return new DoppelError("ENOSPC", `no space left for ${path}`, {
-    hint: "free space there or choose another folder; nothing half-written was kept",
-    cause: error,
-  });
 }

@@ -5,10 +5,10 @@ import { ClusterReader } from "../image/cluster-reader.ts";
 import type { DiskReader } from "../image/disk-reader.ts";
 import { DiskExport } from "../nbd/disk-export.ts";
 import { NbdServer } from "../nbd/server.ts";
+import type { OutputFile } from "../output-file.ts";
 import { runProgram } from "../run-program.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import type { DiskFormat, WriteOptions } from "./format.ts";
-import type { OutputFile } from "./output-file.ts";
 
 interface ForeignFormat {
   name: string;

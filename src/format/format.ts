@@ -1,5 +1,5 @@
 import type { DiskReader } from "../image/disk-reader.ts";
-import type { OutputFile } from "./output-file.ts";
+import type { OutputFile } from "../output-file.ts";
 
 export interface WriteProgress {
   doneBytes: number;

@@ -1,5 +1,6 @@
 import { CLUSTER_BYTES } from "../image/cluster.ts";
 import type { DiskReader } from "../image/disk-reader.ts";
+import type { OutputFile } from "../output-file.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "./format.ts";
 import {
   CHUNK_ROOM_BYTES,
@@ -9,7 +10,6 @@ import {
   frameChunks,
   readChunk,
 } from "./frame-chunks.ts";
-import type { OutputFile } from "./output-file.ts";
 
 /** The disk's bytes as they are; what no extent covers is a hole. */
 export const rawFormat: DiskFormat = {

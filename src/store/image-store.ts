@@ -75,13 +75,14 @@ export class ImageStore implements AsyncDisposable {
     return this.blobs.create();
   }
 
-  /** Claims a name for what this process is about to make; `name-busy` when another one has it. */
-  reserveName(reference: Reference, kind = "capture"): Lease {
-    return takeLease(
-      this.catalog.database,
-      kind,
-      formatReference({ name: reference.name, tag: reference.tag }),
-    );
+  /** Claims a name for an image that this process is about to make; `name-busy` when another one has it. */
+  reserveName({ name, tag }: Reference): Lease {
+    return this.reserve("image", formatReference({ name, tag }));
+  }
+
+  /** Claims something; while the claim lasts, blobs that are younger than it are not collected. */
+  reserve(kind: string, key: string): Lease {
+    return takeLease(this.catalog.database, kind, key);
   }
 
   /**

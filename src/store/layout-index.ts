@@ -7,6 +7,9 @@ import { systemErrorCode } from "../errors.ts";
 import { digestSchema, parseJsonBlob } from "../image/config.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
 
+/** The content of the file `oci-layout`. */
+export const LAYOUT_MARKER = '{"imageLayoutVersion":"1.0.0"}\n';
+
 const REF_NAME = "org.opencontainers.image.ref.name";
 
 export interface IndexEntry {
@@ -47,28 +50,15 @@ export async function ensureLayoutMarker(layout: string): Promise<void> {
     () => true,
     () => false,
   );
-  if (!exists) await writeFile(path, '{"imageLayoutVersion":"1.0.0"}\n', { mode: 0o600 });
+  if (!exists) await writeFile(path, LAYOUT_MARKER, { mode: 0o600 });
 }
 
 /**
  * Writes index.json so that it lists exactly `images` and `referrers`. Synchronous on purpose: it runs inside the catalog's write
  * transaction, so that two processes cannot interleave.
  */
-export function writeLayoutIndex(layout: string, { images, referrers }: LayoutIndex): void {
-  const tagged = images.map(({ digest, sizeBytes, name, tag }) => ({
-    mediaType: MEDIA_TYPES.manifest,
-    digest,
-    size: sizeBytes,
-    artifactType: MEDIA_TYPES.artifact,
-    annotations: { [REF_NAME]: `${name}:${tag}` },
-  }));
-  const referring = referrers.map(({ sizeBytes, ...entry }) => ({
-    mediaType: MEDIA_TYPES.manifest,
-    size: sizeBytes,
-    ...entry,
-  }));
-  const manifests = [...tagged, ...referring];
-  const content = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }, undefined, 2);
+export function writeLayoutIndex(layout: string, index: LayoutIndex): void {
+  const content = formatLayoutIndex(index);
   const path = join(layout, "index.json");
   const temporary = temporaryName(path);
   const file = openSync(temporary, "wx", 0o600);
@@ -87,6 +77,24 @@ export function writeLayoutIndex(layout: string, { images, referrers }: LayoutIn
   }
 }
 
+/** The content of index.json (OCI image specification, image-layout.md). */
+export function formatLayoutIndex({ images, referrers }: LayoutIndex): string {
+  const tagged = images.map(({ digest, sizeBytes, name, tag }) => ({
+    mediaType: MEDIA_TYPES.manifest,
+    digest,
+    size: sizeBytes,
+    artifactType: MEDIA_TYPES.artifact,
+    annotations: { [REF_NAME]: `${name}:${tag}` },
+  }));
+  const referring = referrers.map(({ sizeBytes, ...entry }) => ({
+    mediaType: MEDIA_TYPES.manifest,
+    size: sizeBytes,
+    ...entry,
+  }));
+  const manifests = [...tagged, ...referring];
+  return JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }, undefined, 2);
+}
+
 /** What index.json lists; nothing when there is no such file. */
 export async function readLayoutIndex(layout: string): Promise<LayoutIndex> {
   let content: Buffer;
@@ -96,9 +104,13 @@ export async function readLayoutIndex(layout: string): Promise<LayoutIndex> {
     if (systemErrorCode(error) === "ENOENT") return { images: [], referrers: [] };
     throw error;
   }
+  return parseLayoutIndex(content, "index.json of the store");
+}
+
+/** Reads the content of an index.json; `index-corrupt` when it is none. Entries that are neither named nor referrers are left out. */
+export function parseLayoutIndex(content: Buffer, name: string): LayoutIndex {
   const found: LayoutIndex = { images: [], referrers: [] };
-  for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", "index.json of the store")
-    .manifests) {
+  for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", name).manifests) {
     const { digest, size: sizeBytes, artifactType, annotations = {} } = manifest;
     const reference = annotations[REF_NAME];
     const colon = reference?.lastIndexOf(":") ?? -1;

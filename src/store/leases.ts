@@ -76,7 +76,7 @@ function processStart(pid: number): string | undefined {
 function busy(kind: string, key: string, holder: LeaseRow): DoppelError {
   return new DoppelError(
     "name-busy",
-    `a ${kind} to ${key} is running already (process ${holder.pid}, since ${holder.created})`,
+    `the ${kind} ${key} is being made already (process ${holder.pid}, since ${holder.created})`,
     {
       hint: "wait for it, stop it, or choose another name",
       exitCode: EXIT.refused,

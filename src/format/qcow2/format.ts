@@ -1,6 +1,7 @@
 import assert from "node:assert";
 import { CLUSTER_BYTES, RAW_FRAME_BYTES, RAW_FRAME_PAYLOAD_OFFSET } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
+import type { OutputFile } from "../../output-file.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
 import {
   CHUNK_ROOM_BYTES,
@@ -10,7 +11,6 @@ import {
   frameChunks,
   readChunk,
 } from "../frame-chunks.ts";
-import type { OutputFile } from "../output-file.ts";
 import { encodeHeader, planQcow2, type Qcow2Layout } from "./layout.ts";
 import { MappingWriter, RefcountWriter } from "./tables.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert";
 import { CLUSTER_BYTES } from "../../image/cluster.ts";
-import type { OutputFile } from "../output-file.ts";
+import type { OutputFile } from "../../output-file.ts";
 import { L2_ENTRIES, type Qcow2Layout, REFCOUNT_ENTRIES } from "./layout.ts";
 
 const SECTOR_BYTES = 512;

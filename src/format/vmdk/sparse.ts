@@ -1,6 +1,7 @@
 import { DoppelError, EXIT } from "../../errors.ts";
 import { CLUSTER_BYTES } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
+import type { OutputFile } from "../../output-file.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
 import {
   CHUNK_ROOM_BYTES,
@@ -9,7 +10,6 @@ import {
   frameChunks,
   readChunk,
 } from "../frame-chunks.ts";
-import type { OutputFile } from "../output-file.ts";
 import { GrainTables, littleEndian } from "./grain-tables.ts";
 import {
   DESCRIPTOR_SECTORS,

@@ -2,10 +2,10 @@ import { availableParallelism } from "node:os";
 import { DoppelError } from "../../errors.ts";
 import { CLUSTER_BYTES } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
+import type { OutputFile } from "../../output-file.ts";
 import { deflateFrames } from "../deflate.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
 import { chunkBytes, eachFrame, frameChunks, readChunk } from "../frame-chunks.ts";
-import type { OutputFile } from "../output-file.ts";
 import { GrainTables } from "./grain-tables.ts";
 import {
   DIRECTORY_AT_END,
