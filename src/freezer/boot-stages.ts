@@ -37,7 +37,7 @@ const DEAD_ENDS: readonly { pattern: RegExp; why: string }[] = [
     why: "the initramfs does not find the disk of the root file system",
   },
   {
-    pattern: /dracut-initqueue[^\n]*timeout[^\n]*giving up/i,
+    pattern: /dracut-initqueue[^\n]*timeout[^\n]*giving up|Warning: Could not boot\./i,
     why: "dracut does not find the disk of the root file system",
   },
   {

@@ -24,10 +24,30 @@ export interface GuestSystem {
  */
 export async function findSystems(guestfish: Guestfish, facts: MachineFacts): Promise<GuestSystem[]> {
   const systems: GuestSystem[] = [];
-  for (const root of await guestfish.lines("inspect-os")) systems.push(await describe(guestfish, root));
-  if (systems.length > 0) return withoutSnapshots(systems);
   const seen = await systemOfFacts(guestfish, facts);
+  for (const root of await guestfish.lines("inspect-os")) {
+    const system = await describe(guestfish, root);
+    systems.push(seen && isSameRoot(root, seen.root) ? withFacts(system, seen) : system);
+  }
+  if (systems.length > 0) return withoutSnapshots(systems);
   return seen ? [seen] : [];
+}
+
+/** A btrfs root is named `btrfsvol:DEVICE/SUBVOLUME`. */
+function isSameRoot(root: string, device: string): boolean {
+  return root === device || root.startsWith(`btrfsvol:${device}/`);
+}
+
+/**
+ * What ran while the machine was captured is known better from it: its product's name, and the devices of its mountpoints,
+ * of which fstab may use names that its crypttab gives and the appliance does not.
+ */
+function withFacts(system: GuestSystem, seen: GuestSystem): GuestSystem {
+  const mounts = system.mounts.map((mount) => {
+    if (!mount.device.startsWith("/dev/mapper/")) return mount;
+    return seen.mounts.find(({ path }) => path === mount.path) ?? mount;
+  });
+  return { ...system, productName: seen.productName, mounts };
 }
 
 /** Where snapper, timeshift and their like keep copies of a root. */
@@ -96,7 +116,8 @@ async function describe(guestfish: Guestfish, root: string): Promise<GuestSystem
   const mounts = (await guestfish.lines("inspect-get-mountpoints", root)).map((line) => {
     // "PATH: DEVICE"; a path may hold a colon, a device name does not.
     const colon = line.lastIndexOf(": ");
-    return { path: line.slice(0, colon), device: line.slice(colon + 2) };
+    const path = line.slice(0, colon);
+    return { path, device: path === "/" ? root : line.slice(colon + 2) };
   });
   return {
     root,

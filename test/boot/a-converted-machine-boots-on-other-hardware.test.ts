@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitForLedger } from "../../fixtures/demo/machine.ts";
 import { Lab } from "../../fixtures/lab.ts";
-import { Doppel, must, packageRoot, possible, runCommand } from "../system/doppel.ts";
+import { Doppel, must, packageRoot, possible } from "../system/doppel.ts";
+import { ThawedVm } from "./thawed-vm.ts";
 
 const MAC = "52:54:00:de:ad:02";
 const VM = "doppel-convert-test";
@@ -22,18 +23,8 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
 
   afterAll(async () => {
     await lab?.[Symbol.asyncDispose]();
-    for (const verb of ["destroy", "undefine"]) await runCommand("virsh", ["-c", "qemu:///system", verb, VM]);
     doppel[Symbol.dispose]();
   });
-
-  /** Runs a script as root in the converted machine. */
-  const inVm = async (address: string, script: string) => {
-    const knownHosts = join(lab.folder, "known_hosts_vm");
-    writeFileSync(knownHosts, `${address} ${readFileSync(join(lab.built, "host_key.pub"), "utf8")}`);
-    const options = [`UserKnownHostsFile=${knownHosts}`, "IdentitiesOnly=yes", "BatchMode=yes"];
-    const key = join(lab.folder, "id_ed25519");
-    return await must("ssh", "-i", key, ...options.flatMap((o) => ["-o", o]), `root@${address}`, script);
-  };
 
   it("does not find its disk on virtio as it is, and the boot test says so (exit 1)", async () => {
     const { code, stdout } = await doppel.run("boot-test", "physical", "--memory", "1G", "--json");
@@ -101,25 +92,14 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
   });
 
   it("keeps its data, its card's name, and the drivers when it makes its initramfs again", async () => {
-    await doppel.json("thaw", "virtual", "--name", VM, "--memory", "1G");
-    const lease = async () =>
-      ((await doppel.json("vms")) as unknown as { addresses: string[] }[])[0]?.addresses[0];
-    await expect.poll(lease, { timeout: 300_000, interval: 1000 }).toBeTruthy();
-    const address = (await lease()) ?? "";
-    const ledger = await waitForLedger(`http://${address}:8080/`, 300_000);
+    await using vm = await ThawedVm.start(doppel, "virtual", VM, lab);
+    const ledger = await waitForLedger(`http://${vm.address}:8080/`, 300_000);
     expect(ledger.sound).toBe(true);
-    expect(await inVm(address, "ip -o link show ens4")).toContain(MAC);
-    await inVm(address, "update-initramfs -u -k all && sync");
-    const drivers = await inVm(address, "for i in /boot/initrd.img-*[0-9a-z]; do lsinitramfs $i; done");
+    expect(await vm.run("ip -o link show ens4")).toContain(MAC);
+    await vm.run("update-initramfs -u -k all && sync");
+    const drivers = await vm.run("for i in /boot/initrd.img-*[0-9a-z]; do lsinitramfs $i; done");
     expect(drivers).toMatch(/virtio_blk\.ko[\s\S]*virtio_scsi\.ko|virtio_scsi\.ko[\s\S]*virtio_blk\.ko/);
-    const boot = (await inVm(address, "cat /proc/sys/kernel/random/boot_id")).trim();
-    await inVm(address, "systemctl reboot").catch(() => {});
-    const bootId = () =>
-      inVm(address, "cat /proc/sys/kernel/random/boot_id").then(
-        (id) => id.trim(),
-        () => boot,
-      );
-    await expect.poll(bootId, { timeout: 300_000, interval: 1000 }).not.toBe(boot);
+    await vm.restart();
   });
 
   it("lists what was changed, keeps the originals beside it, and leaves its parent as it was", async () => {

@@ -1,0 +1,83 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitForLedger } from "../../fixtures/demo/machine.ts";
+import { type Guest, Lab } from "../../fixtures/lab.ts";
+import { Doppel, must, packageRoot, possible } from "../system/doppel.ts";
+import { ThawedVm } from "./thawed-vm.ts";
+
+const MAC = "52:54:00:de:ad:03";
+const VM = "doppel-stack-test";
+
+/**
+ * For every run: what the machine of a-converted-machine-boots-on-other-hardware (initramfs-tools, BIOS, plain) is not.
+ * `npm run test:boot:all` takes every combination, some ten minutes each.
+ */
+const EVERY_RUN: Guest[] = [{ generator: "dracut", firmware: "uefi", stack: "lvm" }];
+const ALL = (["initramfs-tools", "dracut"] as const).flatMap((generator) =>
+  (["bios", "uefi"] as const).flatMap((firmware) =>
+    (["plain", "lvm", "md", "luks", "btrfs"] as const).map((stack) => ({ generator, firmware, stack })),
+  ),
+);
+const GUESTS = process.env.DOPPEL_MATRIX === "all" ? ALL : EVERY_RUN;
+
+/** Guests whose initramfs knows AHCI only, and whose configuration names disks and cards by their place. */
+describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $stack", (guest) => {
+  const doppel = new Doppel();
+  let lab: Lab;
+
+  beforeAll(async () => {
+    await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+    lab = await Lab.start({ guest, mac: MAC });
+    if (guest.firmware === "uefi") {
+      // Its entry, as an installer makes it.
+      await lab.run(
+        "efibootmgr -q -c -d /dev/sda -p 1 -L debian -l '\\EFI\\debian\\grubx64.efi' && rm -r /boot/efi/EFI/BOOT",
+      );
+    }
+    // A mirror that has just been made is still being copied.
+    if (guest.stack === "md") await lab.run("mdadm --wait /dev/md127 || true");
+    const captured = await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
+    expect(captured).toMatchObject({ grade: "frozen", warnings: [] });
+    await lab.machine.stop();
+  });
+
+  afterAll(async () => {
+    await lab?.[Symbol.asyncDispose]();
+    doppel[Symbol.dispose]();
+  });
+
+  it("does not boot as it is", async () => {
+    const words = ["boot-test", "physical", "--memory", "1G", "--firmware", guest.firmware, "--json"];
+    const { code, stdout } = await doppel.run(...words);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ boots: false, firmware: guest.firmware });
+  });
+
+  it("boots on either bus once it is converted", async () => {
+    const key = guest.stack === "luks" ? ["--luks-key", join(lab.built, "luks.key")] : [];
+    await doppel.json("convert", "physical", "--to", "kvm", "--name", "virtual", ...key);
+    for (const bus of ["virtio-scsi", "virtio-blk"]) {
+      const report = await doppel.json(
+        "boot-test",
+        "virtual",
+        "--bus",
+        bus,
+        "--port",
+        "8080",
+        "--memory",
+        "1G",
+      );
+      expect(report).toMatchObject({ boots: true, bus, firmware: guest.firmware });
+    }
+  });
+
+  it("keeps its card's name, and boots again after it has made its own initramfs", async () => {
+    await using vm = await ThawedVm.start(doppel, "virtual", VM, lab);
+    expect((await waitForLedger(`http://${vm.address}:8080/`, 300_000)).sound).toBe(true);
+    expect(await vm.run("ip -o link show ens4")).toContain(MAC);
+    const rebuild =
+      guest.generator === "dracut" ? "dracut -q --force --regenerate-all" : "update-initramfs -u -k all";
+    await vm.run(`${rebuild} && sync`);
+    await vm.restart();
+  });
+});

@@ -1,0 +1,60 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "vitest";
+import type { Lab } from "../../fixtures/lab.ts";
+import { type Doppel, must, runCommand } from "../system/doppel.ts";
+
+const UP = { timeout: 300_000, interval: 1000 };
+
+/** A machine that runs from an image of a lab's machine, reached over SSH with the lab's keys. */
+export class ThawedVm implements AsyncDisposable {
+  readonly address: string;
+  readonly #name: string;
+  readonly #lab: Lab;
+
+  private constructor(name: string, address: string, lab: Lab) {
+    this.#name = name;
+    this.address = address;
+    this.#lab = lab;
+  }
+
+  /** Thaws the image, and waits until the machine has an address and lets us in. */
+  static async start(doppel: Doppel, ref: string, name: string, lab: Lab): Promise<ThawedVm> {
+    await doppel.json("thaw", ref, "--name", name, "--memory", "1G");
+    const lease = async () =>
+      ((await doppel.json("vms")) as unknown as { addresses: string[] }[])[0]?.addresses[0];
+    await expect.poll(lease, UP).toBeTruthy();
+    const vm = new ThawedVm(name, (await lease()) ?? "", lab);
+    await expect.poll(() => vm.run("echo up").catch(() => "not yet"), UP).toBe("up\n");
+    return vm;
+  }
+
+  /** Runs a script as root in the machine and returns what it prints. */
+  async run(script: string): Promise<string> {
+    const knownHosts = join(this.#lab.folder, "known_hosts_vm");
+    const hostKey = readFileSync(join(this.#lab.built, "host_key.pub"), "utf8");
+    writeFileSync(knownHosts, `${this.address} ${hostKey}`);
+    // A connection to a machine that goes down in that moment would wait for ever.
+    const patience = ["ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=3"];
+    const options = [`UserKnownHostsFile=${knownHosts}`, "IdentitiesOnly=yes", "BatchMode=yes", ...patience];
+    const key = join(this.#lab.folder, "id_ed25519");
+    return await must(
+      "ssh",
+      ...["-i", key, ...options.flatMap((option) => ["-o", option])],
+      ...[`root@${this.address}`, script],
+    );
+  }
+
+  /** Restarts the machine, and returns when it is up again. */
+  async restart(): Promise<void> {
+    const bootId = async () => (await this.run("cat /proc/sys/kernel/random/boot_id")).trim();
+    const before = await bootId();
+    await this.run("systemctl reboot").catch(() => {});
+    await expect.poll(() => bootId().catch(() => before), UP).not.toBe(before);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const words of [["destroy"], ["undefine", "--nvram"]])
+      await runCommand("virsh", ["-c", "qemu:///system", ...words, this.#name]);
+  }
+}
