@@ -14,9 +14,16 @@ export function parseSize(text: string): number {
 
 /** Reads a duration such as `2s`, `500ms`, `10m` or `1h` as milliseconds. */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim());
-  if (!match) throw usage(`'${text}' is not a duration`, "write it like 2s, 500ms or 10m");
-  const factors: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)$/.exec(text.trim());
+  if (!match) throw usage(`'${text}' is not a duration`, "write it like 500ms, 2s, 10m or 7d");
+  const factors: Record<string, number> = {
+    ms: 1,
+    s: 1000,
+    m: 60_000,
+    h: 3_600_000,
+    d: 86_400_000,
+    w: 604_800_000,
+  };
   return Math.round(Number(match[1]) * (factors[match[2] ?? ""] ?? 0));
 }
 

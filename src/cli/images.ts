@@ -1,9 +1,10 @@
 import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
-import { parseReference } from "../image/reference.ts";
+import { formatReference, parseLocalReference, parseReference } from "../image/reference.ts";
 import { saveAttachment } from "../store/attachments.ts";
 import type { Attachment } from "../store/catalog.ts";
+import { parseFilters } from "../store/filter.ts";
 import { collectGarbage, refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { verifyImage } from "../store/verify.ts";
@@ -23,6 +24,12 @@ export function imagesCommand(): Command {
   command
     .command("ls", { isDefault: true })
     .description("list them, the newest first")
+    .option(
+      "--filter <text>",
+      "only what meets it: host=db1, os=debian, name=web*, tag!=latest, grade=, boots=yes, captured>7d; can be given again",
+      (text: string, all: string[]) => [...all, text],
+      [],
+    )
     .option("--json", "print the result as JSON")
     .action(list);
   command
@@ -36,6 +43,16 @@ export function imagesCommand(): Command {
     )
     .option("--json", "print the result as JSON")
     .action(show);
+  command
+    .command("tag <ref> <name>")
+    .description("give an image another name; a name that is there already moves to it")
+    .option("--json", "print the result as JSON")
+    .action(tag);
+  command
+    .command("untag <ref>")
+    .description("take a name away; what it named stays until 'doppel images gc'")
+    .option("--json", "print the result as JSON")
+    .action(untag);
   command
     .command("verify <ref>")
     .description("read every blob and frame and compare every hash; exit 4 when something differs")
@@ -56,15 +73,19 @@ export function imagesCommand(): Command {
   return command;
 }
 
-async function list(options: JsonOption): Promise<void> {
+async function list(options: JsonOption & { filter: string[] }): Promise<void> {
+  const meets = parseFilters(options.filter);
+  const now = new Date();
   await using store = await ImageStore.open();
   const tests = store.catalog.attachments().filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
-  const images = store.list().map((image) => {
-    const newest = tests.find(({ subject }) => subject === image.digest);
-    return { ...image, boots: newest?.annotations[BOOT_TEST_RESULT] ?? null };
-  });
+  // The newest come first: the last of the reversed list stays.
+  const newest = new Map(
+    tests.toReversed().map((test) => [test.subject, test.annotations[BOOT_TEST_RESULT]]),
+  );
+  const listed = store.list().map((image) => ({ ...image, boots: newest.get(image.digest) ?? null }));
+  const images = listed.filter((image) => meets(image, now));
   if (options.json) printJson(images);
-  else process.stdout.write(imageTable(images, new Date()));
+  else process.stdout.write(imageTable(images, now));
 }
 
 async function show(ref: string, options: JsonOption & { evidence?: string }): Promise<void> {
@@ -108,6 +129,26 @@ async function verify(ref: string, options: JsonOption): Promise<void> {
   if (options.json) printJson(report);
   else process.stdout.write(verifyText(ref, report, formatSeconds((performance.now() - started) / 1000)));
   if (report.findingCount > 0) process.exitCode = EXIT.different;
+}
+
+async function tag(ref: string, name: string, options: JsonOption): Promise<void> {
+  const reference = parseLocalReference(name);
+  await using store = await ImageStore.open();
+  const { digest } = await store.resolve(parseReference(ref));
+  const before = store.tag(reference, digest);
+  if (options.json) return printJson({ name: formatReference(reference), digest, before: before ?? null });
+  const moved = before !== undefined && before !== digest ? `, no longer ${before}` : "";
+  process.stdout.write(`${formatReference(reference)} is ${digest}${moved}\n`);
+}
+
+async function untag(ref: string, options: JsonOption): Promise<void> {
+  const reference = parseLocalReference(ref);
+  await using store = await ImageStore.open();
+  const { digest } = await store.resolve(reference);
+  await refuseInUse(store, digest, reference);
+  store.untag(reference);
+  if (options.json) printJson({ name: formatReference(reference), digest });
+  else process.stdout.write(`${formatReference(reference)} no longer names ${digest}\n`);
 }
 
 async function remove(ref: string, options: JsonOption & { dryRun?: boolean }): Promise<void> {

@@ -87,10 +87,13 @@ export class Catalog {
                  @manifestBytes)`,
       )
       .run(image);
-    if (name === undefined || tag === undefined) return;
+    if (name !== undefined && tag !== undefined) this.setTag(name, tag, image.digest);
+  }
+
+  setTag(name: string, tag: string, digest: string): void {
     this.database
       .prepare("INSERT OR REPLACE INTO tags (name, tag, digest, updated) VALUES (?, ?, ?, ?)")
-      .run(name, tag, image.digest, new Date().toISOString());
+      .run(name, tag, digest, new Date().toISOString());
   }
 
   digestOf(name: string, tag: string): string | undefined {

@@ -185,6 +185,16 @@ export class ImageStore implements AsyncDisposable {
     });
   }
 
+  /** Names an image that is here; returns the digest that had the name before. */
+  tag({ name, tag }: Reference, digest: string): string | undefined {
+    return this.catalog.transaction(() => {
+      const before = this.catalog.digestOf(name, tag);
+      this.catalog.setTag(name, tag, digest);
+      this.#writeIndex();
+      return before;
+    });
+  }
+
   /** Takes a tag away; the image's blobs stay until `collectGarbage` (src/store/gc.ts). */
   untag(reference: Reference): void {
     this.catalog.transaction(() => {

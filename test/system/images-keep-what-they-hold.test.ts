@@ -126,4 +126,26 @@ describe.skipIf(!possible)("an image", () => {
     const inspected = await doppel.run("inspect", "web1:v1");
     expect(inspected).toMatchObject({ code: 0, stdout: expect.stringMatching(/kernel|os/i) });
   });
+
+  it("can have several names, which move; lists can be filtered by them", async () => {
+    using _ = await captured("one", "two");
+    const [one, two] = await Promise.all(["one", "two"].map((name) => doppel.json("images", "show", name)));
+    expect(await doppel.json("images", "tag", "one", "site/web:best")).toMatchObject({ before: null });
+    expect(await doppel.json("images", "tag", "two", "site/web:best")).toMatchObject({
+      digest: two?.digest,
+      before: one?.digest,
+    });
+    const list = async (...filters: string[]) => {
+      const words = filters.flatMap((filter) => ["--filter", filter]);
+      return ((await doppel.json("images", "ls", ...words)) as unknown as { name: string }[]).map(
+        ({ name }) => name,
+      );
+    };
+    expect(await list("name=site/*")).toEqual(["site/web"]);
+    expect(await list("tag=latest", "captured<1h")).toHaveLength(2);
+    expect((await doppel.run("images", "ls", "--filter", "colour=red")).code).toBe(2);
+    await doppel.json("images", "untag", "site/web:best");
+    expect(await list("name=site/*")).toEqual([]);
+    expect((await doppel.run("images", "verify", "two")).code).toBe(0);
+  });
 });
