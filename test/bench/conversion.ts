@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -19,6 +19,8 @@ const doppel = (...args: string[]) =>
     stdio: ["ignore", "ignore", "inherit"],
   });
 
+/** What became of it on the peer's side: a time alone says nothing of a guest that was refused. */
+const outcomes = new Set<string>();
 const contenders: Record<string, () => number> = {
   "ours: convert, export to qcow2": () => {
     const path = join(work, "ours.qcow2");
@@ -33,7 +35,7 @@ const contenders: Record<string, () => number> = {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder);
     const input = ["-i", "disk", join(work, "physical.raw")];
-    execFileSync("virt-v2v", [...input, "-o", "local", "-os", folder, "-of", "qcow2"], {
+    const { status } = spawnSync("virt-v2v", [...input, "-o", "local", "-os", folder, "-of", "qcow2"], {
       env: {
         ...process.env,
         LIBGUESTFS_BACKEND: "direct",
@@ -41,6 +43,7 @@ const contenders: Record<string, () => number> = {
       },
       stdio: ["ignore", "ignore", "inherit"],
     });
+    outcomes.add(status === 0 ? "virt-v2v converts it" : "virt-v2v does not convert it");
     return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
   },
 };
@@ -68,8 +71,11 @@ try {
 const summary = summarise(results);
 const [ours, peer] = summary.map(({ seconds }) => seconds);
 const ratios = [["conversion to (w), time", (ours ?? Number.NaN) / (peer ?? Number.NaN), 0.3]] as const;
-if (flags.json) process.stdout.write(`${JSON.stringify({ summary, ratios }, undefined, 2)}\n`);
+if (flags.json)
+  process.stdout.write(`${JSON.stringify({ summary, ratios, outcomes: [...outcomes] }, undefined, 2)}\n`);
 else {
   const accelerator = useTcg ? "no hardware help (TCG) for either appliance" : "KVM for either appliance";
-  process.stdout.write(`${table(summary)}\nmedians; ${accelerator}\n${ratioLines(ratios)}`);
+  process.stdout.write(
+    `${table(summary)}\nmedians; ${accelerator}; ${[...outcomes].join(", ")}\n${ratioLines(ratios)}`,
+  );
 }
