@@ -9,6 +9,7 @@ import { collectGarbage, refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { verifyImage } from "../store/verify.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
+import { diffCommand } from "./images-diff.ts";
 import { describeImage, imageTable, verifyText } from "./images-text.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
@@ -43,6 +44,13 @@ export function imagesCommand(): Command {
     )
     .option("--json", "print the result as JSON")
     .action(show);
+  command
+    .command("diff <a> <b>")
+    .description(
+      "what changed between two images, by disk and file system, from the hashes of their clusters",
+    )
+    .option("--json", "print the result as JSON")
+    .action(diffCommand);
   command
     .command("tag <ref> <name>")
     .description("give an image another name; a name that is there already moves to it")
