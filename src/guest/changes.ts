@@ -22,6 +22,19 @@ export async function changeFile(
   return { path, original };
 }
 
+/** Puts bytes behind what a file was before the first conversion, and keeps that beside it; the file itself is not read. */
+export async function appendToFile(
+  guestfish: Guestfish,
+  path: string,
+  addition: Buffer,
+): Promise<ChangedFile> {
+  const original = `${path}${ORIGINAL}`;
+  const again = (await originalOf(guestfish, path)) === original;
+  await guestfish.run("cp-a", ...(again ? [original, path] : [path, original]));
+  await guestfish.append(path, addition);
+  return { path, original };
+}
+
 /** Rewrites a text file as it is now: an earlier step of the same conversion may have changed it. */
 export async function rewriteFile(
   guestfish: Guestfish,

@@ -178,6 +178,14 @@ export class Guestfish implements AsyncDisposable {
     if (isNew) await this.run("chmod", `0${mode.toString(8)}`, path);
   }
 
+  /** Writes behind the end of a file that is there. */
+  async append(path: string, content: Buffer): Promise<void> {
+    const local = join(this.#folder, "transfer");
+    await writeFile(local, content, { mode: 0o600 });
+    await this.run("upload-offset", local, path, await this.run("filesize", path));
+    await rm(local);
+  }
+
   /**
    * Opens an encrypted device as /dev/mapper/NAME with one of the keys; false when none fits. For at most 64
    * devices in the life of an appliance.

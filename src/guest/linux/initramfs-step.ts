@@ -1,6 +1,6 @@
 import { DoppelError, EXIT } from "../../errors.ts";
 import { formatBytes } from "../../units.ts";
-import { changeFile, originalOf } from "../changes.ts";
+import { appendToFile, originalOf } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
 import { type CpioMember, FILE_MODE } from "./cpio.ts";
 import { uuidsByDevice } from "./device-text.ts";
@@ -100,16 +100,16 @@ async function planOne(
     mode: FILE_MODE,
     content: Buffer.from(content),
   }));
-  const patched = initramfs.append([...patch.members, ...settings, ...links]);
+  const addition = initramfs.addition([...patch.members, ...settings, ...links]);
   const added = [...patch.added, ...settings.map((member) => `/${member.path}`)].join(", ");
   return {
     generator: patch.generator,
     step: {
       name: "initramfs",
-      what: `${path}: ${added} appended (${formatBytes(patched.length - bytes.length)}, ${patch.generator})`,
+      what: `${path}: ${added} appended (${formatBytes(addition.length)}, ${patch.generator})`,
       why: `it must find its disks on ${target.name} before the root file system is mounted`,
-      adds: [{ path, bytes: patched.length }],
-      apply: async () => [await changeFile(guestfish, path, patched)],
+      adds: [{ path, bytes: bytes.length + addition.length }],
+      apply: async () => [await appendToFile(guestfish, path, addition)],
     },
   };
 }

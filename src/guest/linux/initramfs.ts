@@ -29,13 +29,13 @@ const COMPRESSIONS: readonly Compression[] = [
 
 /** An initramfs as the kernel sees it: archives one after another, of which a later member hides an earlier one. */
 export class Initramfs {
-  readonly #bytes: Buffer;
+  readonly #sizeBytes: number;
   readonly #members: Map<string, CpioMember>;
   /** How its main archive is compressed: `none`, `gzip`, `zstd` and so on. */
   readonly compression: string;
 
-  private constructor(bytes: Buffer, members: Map<string, CpioMember>, compression: string) {
-    this.#bytes = bytes;
+  private constructor(sizeBytes: number, members: Map<string, CpioMember>, compression: string) {
+    this.#sizeBytes = sizeBytes;
     this.#members = members;
     this.compression = compression;
   }
@@ -57,7 +57,7 @@ export class Initramfs {
       addArchives(members, await unpack(found, bytes.subarray(at)));
       break;
     }
-    return new Initramfs(bytes, members, compression);
+    return new Initramfs(bytes.length, members, compression);
   }
 
   /** The content of a file, links followed; undefined when there is none. */
@@ -97,10 +97,10 @@ export class Initramfs {
   }
 
   /**
-   * The file with an archive of `members` after it. Their paths are resolved first, and only folders that are not there are
-   * added: a folder in the place of a link would take the link away.
+   * What is to follow the file so that it has `members`, too: an archive of them. Their paths are resolved first, and only
+   * folders that are not there are added: a folder in the place of a link would take the link away.
    */
-  append(members: readonly CpioMember[]): Buffer {
+  addition(members: readonly CpioMember[]): Buffer {
     const added = new Map<string, CpioMember>();
     for (const member of members) {
       const path = this.resolve(member.path);
@@ -113,8 +113,7 @@ export class Initramfs {
       added.set(path, { ...member, path });
     }
     const archive = encodeCpio([...added.values()]);
-    const padding = Buffer.alloc(Math.ceil(this.#bytes.length / 512) * 512 - this.#bytes.length);
-    return Buffer.concat([this.#bytes, padding, archive]);
+    return Buffer.concat([Buffer.alloc(Math.ceil(this.#sizeBytes / 512) * 512 - this.#sizeBytes), archive]);
   }
 }
 

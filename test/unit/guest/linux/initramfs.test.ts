@@ -66,7 +66,8 @@ describe("an initramfs", () => {
 
   it("takes more members after it without hiding a link behind a folder", async () => {
     const before = await Initramfs.read(encodeCpio(MAIN));
-    const bytes = before.append([file("lib/modules/x.ko", "module"), file("conf", "changed")]);
+    const added = before.addition([file("lib/modules/x.ko", "module"), file("conf", "changed")]);
+    const bytes = Buffer.concat([encodeCpio(MAIN), added]);
     const after = await Initramfs.read(bytes);
     expect(after.file("usr/lib/modules/x.ko")?.toString()).toBe("module");
     expect(after.file("lib/modules/x.ko")?.toString()).toBe("module");
