@@ -1,11 +1,11 @@
 #include "copy.h"
 #include "batch.h"
 #include "clock.h"
+#include "data-runs.h"
 #include "disk.h"
 #include "freeze.h"
 #include "report.h"
 #include "throttle.h"
-#include "used-runs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,6 +28,7 @@ struct disk_copy {
 	unsigned index;
 	struct pipeline pipeline;
 	struct batch batch;
+	struct data_runs data;
 	uint64_t clusters_done, read_errors, last_stats_ms;
 };
 
@@ -64,7 +65,7 @@ static int send_stats(struct disk_copy *copy, bool only_when_due)
 		json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "disk", (int)copy->index, "readBytes",
 			  (json_int_t)(copy->totals->read_bytes + atomic_load(&copy->pipeline.read_bytes)), "sentBytes",
 			  (json_int_t)(wire_sent_bytes() - copy->totals->sent_before), "clustersDone",
-			  (json_int_t)copy->clusters_done, "clustersPlanned", (json_int_t)copy->disk->used_clusters,
+			  (json_int_t)(copy->clusters_done + atomic_load(&copy->data.skipped)), "clustersPlanned", (json_int_t)copy->disk->used_clusters,
 			  "residentBytes", (json_int_t)(status_kib("VmRSS") * 1024), "cpuMilliseconds",
 			  (json_int_t)cpu_milliseconds(), "elapsedMilliseconds", (json_int_t)(now - copy->totals->started_ms)));
 }
@@ -150,7 +151,8 @@ static int copy_disk(struct disk_copy *copy)
 	result = batch_open(&copy->batch, copy->index, request->pass);
 	if (result < 0)
 		goto out;
-	result = pipeline_start(&copy->pipeline, &copy->disk->device, &used.runs, request->level, request->threads,
+	data_runs_open(&copy->data, &used, &copy->disk->device);
+	result = pipeline_start(&copy->pipeline, &copy->disk->device, &copy->data.runs, request->level, request->threads,
 				&copy->totals->times);
 	if (result < 0)
 		goto out;

@@ -30,6 +30,8 @@ static int read_fd(int fd, void *buffer, uint64_t offset, size_t length)
 
 int device_read(const struct device *device, void *buffer, uint64_t offset, size_t length)
 {
+	if (device->nbd)
+		return nbd_read(device->nbd, buffer, offset, length);
 	int result = read_fd(device->direct_fd, buffer, offset, length);
 
 	/* A misaligned buffer or tail is EINVAL with O_DIRECT and nothing else. */
@@ -99,22 +101,43 @@ static int measure(struct device *device, const struct stat *status)
 	return 0;
 }
 
-int device_open(struct device *device, const char *path)
+static int open_files(struct device *device, const char *path)
 {
 	struct stat status;
+
+	device->buffered_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (device->buffered_fd < 0)
+		return -errno;
+	if (fstat(device->buffered_fd, &status) < 0)
+		return -errno;
+	int result = measure(device, &status);
+	if (result < 0)
+		return result;
+	device->direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	if (device->direct_fd < 0)
+		device->direct_fd = device->buffered_fd;
+	return 0;
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+int device_open(struct device *device, const char *path)
+{
 	int result;
 
 	*device = (struct device){.direct_fd = -1, .buffered_fd = -1, .piece_offset = UINT64_MAX};
 	if (snprintf(device->path, sizeof(device->path), "%s", path) >= (int)sizeof(device->path))
 		return -ENAMETOOLONG;
-	device->buffered_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (device->buffered_fd < 0)
-		return -errno;
-	if (fstat(device->buffered_fd, &status) < 0) {
-		result = -errno;
-		goto fail;
-	}
-	result = measure(device, &status);
+	device->sector_bytes = 512;
+	if (is_socket(path))
+		result = nbd_open(path, &device->nbd, &device->size_bytes);
+	else
+		result = open_files(device, path);
 	if (result < 0)
 		goto fail;
 	device->piece = aligned_alloc(4096, DEVICE_PIECE_BYTES);
@@ -122,9 +145,6 @@ int device_open(struct device *device, const char *path)
 		result = -ENOMEM;
 		goto fail;
 	}
-	device->direct_fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
-	if (device->direct_fd < 0)
-		device->direct_fd = device->buffered_fd;
 	device->source = (struct source){.read = source_read, .size_bytes = device->size_bytes};
 	return 0;
 fail:
@@ -139,8 +159,15 @@ void device_close(struct device *device)
 	if (device->buffered_fd >= 0)
 		close(device->buffered_fd);
 	device->direct_fd = device->buffered_fd = -1;
+	nbd_close(device->nbd);
+	device->nbd = NULL;
 	free(device->piece);
 	device->piece = NULL;
+}
+
+uint64_t device_hole_end(const struct device *device, uint64_t offset)
+{
+	return device->nbd ? nbd_hole_end(device->nbd, offset) : offset;
 }
 
 bool device_vanished(const struct device *device)
@@ -148,6 +175,8 @@ bool device_vanished(const struct device *device)
 	uint64_t size = 0;
 	struct stat status;
 
+	if (device->nbd)
+		return false;
 	if (!device->is_block)
 		return fstat(device->buffered_fd, &status) < 0 || (uint64_t)status.st_size < device->size_bytes;
 	if (ioctl(device->buffered_fd, BLKGETSIZE64, &size) < 0 || size < device->size_bytes)

@@ -305,7 +305,7 @@ static int start_threads(struct pipeline *pipeline)
 {
 	int result = start_thread(pipeline, hash_in_order);
 
-	pipeline->used_ring = read_ring_works();
+	pipeline->used_ring = !pipeline->device->nbd && read_ring_works();
 	for (unsigned i = 0; result == 0 && i < (pipeline->used_ring ? 1 : READ_THREADS); i++)
 		result = start_thread(pipeline, pipeline->used_ring ? read_with_ring : read_with_threads);
 	for (unsigned i = 0; result == 0 && i < pipeline->workers; i++)
