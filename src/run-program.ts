@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import { execa } from "execa";
 import { DoppelError } from "./errors.ts";
 
@@ -66,6 +67,46 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     );
   }
   return { stdout: result.stdout, stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
+}
+
+/** A program that runs beside us. Reading its output slowly slows it down. */
+export interface RunningProgram {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Rejects with `program-missing` when it is not installed; `code` is null when a signal ended it. */
+  readonly exited: Promise<{ code: number | null; signal: string | undefined }>;
+  /** The last 16 KiB of its standard error. */
+  readonly stderrTail: string;
+  kill(): void;
+}
+
+const STDERR_TAIL_CHARACTERS = 16 * 1024;
+
+/** Starts a program with an argument array; it ends at the latest with us. */
+export function startProgram(file: string, args: string[]): RunningProgram {
+  const child = execa(file, args, { buffer: false, reject: false, stdin: "pipe", cleanup: true });
+  let stderr = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr = `${stderr}${chunk.toString("utf8")}`.slice(-STDERR_TAIL_CHARACTERS);
+  });
+  // A write after the program has ended: `exited` tells what happened.
+  child.stdin.on("error", () => {});
+  const exited = new Promise<{ code: number | null; signal: string | undefined }>((resolve, reject) => {
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      reject(error.code === "ENOENT" ? missing(file) : error),
+    );
+    child.once("close", (code, signal) => resolve({ code, signal: signal ?? undefined }));
+  });
+  exited.catch(() => {});
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    exited,
+    get stderrTail() {
+      return stderr;
+    },
+    kill: () => void child.kill("SIGKILL"),
+  };
 }
 
 /** execa takes a file descriptor for a single stream, but its types do not say so. */

@@ -1,10 +1,8 @@
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DoppelError, EXIT } from "../errors.ts";
-import type { SshConnection } from "../ssh/connection.ts";
-import type { RemoteProcess } from "../ssh/remote-process.ts";
 import { formatBytes } from "../units.ts";
 import { readMessages } from "./message-reader.ts";
-import type { UploadedAgent } from "./upload.ts";
 import {
   type AgentMessage,
   type AgentMessageOf,
@@ -21,11 +19,21 @@ const REFUSALS = new Set(["not-root", "disk-unknown"]);
 
 type Heard = Exclude<AgentMessage, AgentMessageOf<"pong"> | AgentMessageOf<"error">>;
 
+/** A running agent, on the other side of a connection or here. */
+export interface AgentProcess {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly exited: Promise<{ code: number | null; signal: string | undefined }>;
+  /** The end of its standard error. */
+  readonly stderrTail: string;
+  kill(): void;
+}
+
 /** Messages to and from one running agent: the heartbeat, its end, and why it ended. */
 export class AgentLink {
-  readonly #connection: SshConnection;
-  readonly #process: RemoteProcess;
-  readonly #upload: UploadedAgent;
+  readonly #where: { readonly name: string };
+  readonly #process: AgentProcess;
+  readonly #upload: { remove(): Promise<void> };
   readonly #signal: AbortSignal | undefined;
   readonly #messages: AsyncGenerator<AgentMessage, void>;
   readonly #aborted: Promise<never>;
@@ -35,13 +43,14 @@ export class AgentLink {
   #stopWaiting: (reason: unknown) => void = () => {};
   #closed: Promise<void> | undefined;
 
+  /** `where` names the machine in errors; `upload` is what is removed in the end. */
   constructor(
-    connection: SshConnection,
-    process: RemoteProcess,
-    upload: UploadedAgent,
+    where: { readonly name: string },
+    process: AgentProcess,
+    upload: { remove(): Promise<void> },
     signal?: AbortSignal,
   ) {
-    this.#connection = connection;
+    this.#where = where;
     this.#process = process;
     this.#upload = upload;
     this.#signal = signal;
@@ -64,7 +73,7 @@ export class AgentLink {
   async hello(): Promise<AgentMessageOf<"hello">["body"]> {
     const silence = new AbortController();
     const silent = sleep(HELLO_MS, undefined, { signal: silence.signal }).then(() => {
-      const what = `the agent on ${this.#connection.name} said nothing for ${HELLO_MS / 1000} s`;
+      const what = `the agent on ${this.#where.name} said nothing for ${HELLO_MS / 1000} s`;
       throw new DoppelError("agent-silent", what);
     });
     silent.catch(() => {});
@@ -142,7 +151,7 @@ export class AgentLink {
       const { code, signal } = await Promise.race([this.#process.exited, this.#aborted]);
       const how = signal === undefined ? `with exit code ${code}` : `by ${signal}`;
       const last = this.#process.stderrTail.trim().split("\n").at(-1);
-      const what = `the agent on ${this.#connection.name} ended ${how} ${received}`;
+      const what = `the agent on ${this.#where.name} ended ${how} ${received}`;
       return new DoppelError("agent-ended", last ? `${what}: ${last}` : what, {
         hint: "see the source's kernel log, then run the same command again",
       });
@@ -157,7 +166,7 @@ export class AgentLink {
   }
 
   #reported({ code, message, hint, ...details }: AgentMessageOf<"error">["body"]): DoppelError {
-    return new DoppelError(code, `${this.#connection.name}: ${message}`, {
+    return new DoppelError(code, `${this.#where.name}: ${message}`, {
       details,
       exitCode: REFUSALS.has(code) ? EXIT.refused : EXIT.failed,
       ...(hint === undefined ? {} : { hint }),

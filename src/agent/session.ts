@@ -1,6 +1,7 @@
+import { startProgram } from "../run-program.ts";
 import type { SshConnection } from "../ssh/connection.ts";
 import { BatchOrder } from "./batch-order.ts";
-import { readAgentBinary } from "./binary.ts";
+import { agentPath, readAgentBinary } from "./binary.ts";
 import { AgentLink, unexpected } from "./link.ts";
 import { inspectAccount } from "./source-account.ts";
 import { uploadAgent } from "./upload.ts";
@@ -86,6 +87,22 @@ export class AgentSession implements AsyncDisposable {
     } catch (error) {
       if (link) await link.close();
       else await upload.remove();
+      throw error;
+    }
+  }
+
+  /**
+   * Starts the agent here, as this user, to read disk images. `name` is said in errors. Throws `agent-missing` when it is not
+   * built.
+   */
+  static async openHere(name: string, options: SessionOptions = {}): Promise<AgentSession> {
+    const idle = String(options.idleTimeoutMs ?? DEFAULT_IDLE_MS);
+    const process = startProgram(await agentPath(), ["serve", "--idle-timeout", idle]);
+    const link = new AgentLink({ name }, process, { remove: async () => {} }, options.signal);
+    try {
+      return new AgentSession(link, await link.hello(), options);
+    } catch (error) {
+      await link.close();
       throw error;
     }
   }

@@ -1,18 +1,22 @@
 import type { PreparedCapture } from "../capture/prepare.ts";
+import type { PlannedDisk } from "../machine/plan.ts";
 import { formatBytes } from "../units.ts";
 import { table } from "./output.ts";
 import { regionRows } from "./regions-text.ts";
 
+/** Disks and their parts, and what is used of them. */
+export function describeDisks(disks: readonly PlannedDisk[]): string {
+  return disks
+    .map(({ device, sizeBytes, usedBytes, table: kind, regions }) => {
+      const what = `${device}: ${formatBytes(sizeBytes)}, ${formatBytes(usedBytes)} used, partition table ${kind}\n`;
+      return what + table(regionRows(regions), [3, 4]);
+    })
+    .join("");
+}
+
 /** What will be captured how, and what the pre-flight check says. */
 export function describePlan(prepared: PreparedCapture): string {
-  const parts: string[] = [];
-  for (const disk of prepared.disks) {
-    const used = formatBytes(disk.usedBytes);
-    parts.push(
-      `${disk.device}: ${formatBytes(disk.sizeBytes)}, ${used} used, partition table ${disk.table}\n`,
-    );
-    parts.push(table(regionRows(disk.regions), [3, 4]));
-  }
+  const parts = [describeDisks(prepared.disks)];
   for (const note of prepared.verdict.notes) {
     parts.push(`note: ${note.message}${note.hint ? ` (${note.hint})` : ""}\n`);
   }

@@ -8,6 +8,7 @@ import { convertCommand } from "./convert.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
 import { imagesCommand } from "./images.ts";
+import { importCommand } from "./import.ts";
 import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
@@ -22,6 +23,7 @@ const SUBCOMMANDS = [
   convertCommand,
   bootTestCommand,
   exportCommand,
+  importCommand,
   imagesCommand,
   pushCommand,
   pullCommand,

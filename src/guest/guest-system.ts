@@ -22,9 +22,9 @@ export interface GuestSystem {
  * Finds the operating systems on the disks: by libguestfs's inspection, and where that knows none, by what was seen of the
  * running machine. Of a btrfs with snapshots, what the machine ran from stands for all of them.
  */
-export async function findSystems(guestfish: Guestfish, facts: MachineFacts): Promise<GuestSystem[]> {
+export async function findSystems(guestfish: Guestfish, facts?: MachineFacts): Promise<GuestSystem[]> {
   const systems: GuestSystem[] = [];
-  const seen = await systemOfFacts(guestfish, facts);
+  const seen = facts && (await systemOfFacts(guestfish, facts));
   for (const root of await guestfish.lines("inspect-os")) {
     const system = await describe(guestfish, root);
     systems.push(seen && isSameRoot(root, seen.root) ? withFacts(system, seen) : system);

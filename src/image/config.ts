@@ -58,6 +58,16 @@ const conversionSchema = z.object({
   ),
 });
 
+/** Where an imported image came from. */
+const importSchema = z.object({
+  startedAt: z.string(),
+  finishedAt: z.string(),
+  level: z.number().int(),
+  /** One a disk, in their order. */
+  files: z.array(z.object({ name: z.string(), format: z.string() })),
+  readBytes: bytes,
+});
+
 const doppelSchema = z.object({
   version: z.literal(1),
   grade: z.enum(GRADES),
@@ -73,6 +83,7 @@ const doppelSchema = z.object({
     parent: digestSchema.nullable(),
   }),
   conversion: conversionSchema.optional(),
+  import: importSchema.optional(),
   capture: z
     .object({
       startedAt: z.string(),

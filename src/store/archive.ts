@@ -7,6 +7,7 @@ import { DoppelError, wrapError } from "../errors.ts";
 import { MAX_JSON_BLOB_BYTES } from "../image/config.ts";
 import { type Descriptor, MEDIA_TYPES } from "../image/manifest.ts";
 import { parseLocalReference, type Reference } from "../image/reference.ts";
+import { printable } from "../printable.ts";
 import { attachmentOf, readAttachmentManifest } from "./attachment-manifest.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 import { formatLayoutIndex, LAYOUT_MARKER, type LayoutIndex, parseLayoutIndex } from "./layout-index.ts";
@@ -232,9 +233,4 @@ function invalid(why: string): DoppelError {
   return new DoppelError("archive-invalid", `the archive is no image layout: ${why}`, {
     hint: "'doppel load' reads what 'doppel save' writes",
   });
-}
-
-function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it comes from outside and would reach a terminal
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?").slice(0, 200);
 }
