@@ -177,7 +177,7 @@ async function serve(
     },
   );
   const until = performance.now() + READY_MS;
-  while (!(await accepts(socketPath))) {
+  while (!(await greets(socketPath))) {
     if (signal?.aborted) {
       await stop();
       signal.throwIfAborted();
@@ -192,14 +192,17 @@ async function serve(
   return stop;
 }
 
-async function accepts(socketPath: string): Promise<boolean> {
+/** Whether the server greets: it listens before it has opened the image. */
+async function greets(socketPath: string): Promise<boolean> {
   return await new Promise((resolve) => {
     const socket = connect(socketPath);
-    socket.once("connect", () => {
+    const end = (greeted: boolean) => {
       socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
+      resolve(greeted);
+    };
+    socket.once("data", () => end(true));
+    socket.once("close", () => end(false));
+    socket.once("error", () => end(false));
   });
 }
 

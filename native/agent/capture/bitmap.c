@@ -51,32 +51,33 @@ uint64_t bitmap_mark_bytes(struct bitmap *bitmap, uint64_t offset, uint64_t leng
 	return marked;
 }
 
-/* The first cluster at or after `from` whose bit is `wanted`; bitmap->count when there is none. */
-static uint64_t find_bit(const struct bitmap *bitmap, uint64_t from, bool wanted)
+/* The first cluster at or after `from` whose bit is `wanted`; `end` when there is none before it. */
+static uint64_t find_bit(const struct bitmap *bitmap, uint64_t from, uint64_t end, bool wanted)
 {
-	while (from < bitmap->count) {
+	while (from < end) {
 		uint64_t word = bitmap->words[from / 64];
 		if (!wanted)
 			word = ~word;
 		word &= UINT64_MAX << (from % 64);
 		if (word) {
 			uint64_t found = from / 64 * 64 + (uint64_t)__builtin_ctzll(word);
-			return found < bitmap->count ? found : bitmap->count;
+			return found < end ? found : end;
 		}
 		from = (from / 64 + 1) * 64;
 	}
-	return bitmap->count;
+	return end;
 }
 
 bool bitmap_next_run(const struct bitmap *bitmap, uint64_t from, uint64_t most, uint64_t *first, uint64_t *count)
 {
 	uint64_t at = from < bitmap->first_cluster ? 0 : from - bitmap->first_cluster;
-	uint64_t start = find_bit(bitmap, at, true);
+	uint64_t start = find_bit(bitmap, at, bitmap->count, true);
 
 	if (start >= bitmap->count)
 		return false;
-	uint64_t end = find_bit(bitmap, start, false);
+	/* No further than it matters: of a disk taken whole, the next unused cluster is a window away. */
+	uint64_t stop = bitmap->count - start < most ? bitmap->count : start + most;
 	*first = bitmap->first_cluster + start;
-	*count = end - start < most ? end - start : most;
+	*count = find_bit(bitmap, start, stop, false) - start;
 	return true;
 }
