@@ -3,11 +3,11 @@ import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseLocalReference } from "../image/reference.ts";
 import { DISK_FORMAT_NAMES } from "../import/disk-format.ts";
 import { type ImportResult, importImage, planImport } from "../import/import.ts";
-import type { ImportEvents, ImportOptions, PreparedImport } from "../import/prepare.ts";
+import type { ImportEvents, ImportOptions } from "../import/prepare.ts";
 import { describeFacts } from "../machine/tree.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
-import { describeDisks } from "./capture-text.ts";
+import { importText } from "./import-text.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -63,7 +63,7 @@ async function run(files: string[], flags: ImportFlags): Promise<void> {
       if (flags.json) printJson({ dryRun: true, ...prepared });
       else
         process.stdout.write(
-          `${describeFacts(prepared.facts)}\nAn import would take:\n${planText(prepared)}`,
+          `${describeFacts(prepared.facts)}\nAn import would take:\n${importText(prepared)}`,
         );
       return;
     }
@@ -97,20 +97,12 @@ function eventsOf(progress: Progress, { inspect }: ImportOptions): ImportEvents 
     stage: (what) => progress.log(`import: ${what}`),
     prepared: (prepared) => {
       if (inspect) progress.log(describeFacts(prepared.facts).split("\n", 1)[0] ?? "");
-      progress.log(planText(prepared).trimEnd());
+      progress.log(importText(prepared).trimEnd());
     },
     progress: ({ storedBytes, ...done }) =>
       progress.update({ ...done, note: `stored ${formatBytes(storedBytes)}` }),
     warning: (message) => progress.log(`warning: ${message}`),
   };
-}
-
-function planText({ plan, grade, files }: PreparedImport): string {
-  const from = plan.disks.map(({ device }, index) => {
-    const { name, format } = files[index] ?? { name: "?", format: "?" };
-    return `${device} is ${name} (${format})\n`;
-  });
-  return `${from.join("")}${describeDisks(plan.disks)}consistency grade: ${grade}\n`;
 }
 
 function resultText(name: string, { image, totals, storedBytes, readErrors }: ImportResult): string {
