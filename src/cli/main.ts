@@ -7,6 +7,7 @@ import { captureCommand } from "./capture.ts";
 import { convertCommand } from "./convert.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
+import { farmCommand } from "./farm.ts";
 import { imagesCommand } from "./images.ts";
 import { importCommand } from "./import.ts";
 import { inspectCommand } from "./inspect.ts";
@@ -33,6 +34,7 @@ const SUBCOMMANDS = [
   thawCommand,
   vmsCommand,
   discardCommand,
+  farmCommand,
 ];
 
 /** Runs the command line and returns the exit code; errors are printed here, once. */
