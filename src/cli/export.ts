@@ -13,6 +13,7 @@ import type { DiskReader } from "../image/disk-reader.ts";
 import { parseReference } from "../image/reference.ts";
 import { ImageStore, type StoredImage } from "../store/image-store.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
+import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -107,18 +108,4 @@ async function exportWhole(
 function resultText({ path, format, fileBytes, elapsedSeconds }: ExportResult): string {
   const rate = formatBytes(fileBytes / Math.max(elapsedSeconds, 0.001));
   return `${path}: ${format}, ${formatBytes(fileBytes)} in ${formatSeconds(elapsedSeconds)}, ${rate}/s\n`;
-}
-
-function chooseDisk(image: StoredImage, wanted: string | undefined): number {
-  const names = image.config.doppel.disks.map((disk) => disk.name);
-  if (wanted === undefined && names.length === 1) return 0;
-  const named = names.indexOf(wanted ?? "");
-  const index = named >= 0 ? named : Number(wanted ?? "none");
-  if (Number.isInteger(index) && index >= 0 && index < names.length) return index;
-  const what =
-    wanted === undefined ? `the image has ${names.length} disks` : `the image has no disk '${wanted}'`;
-  throw new DoppelError("disk-unknown", what, {
-    hint: `choose one with --disk: ${names.join(", ")}`,
-    exitCode: EXIT.usage,
-  });
 }

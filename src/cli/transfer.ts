@@ -1,18 +1,24 @@
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseLocalReference, parseReference, type Reference } from "../image/reference.ts";
 import { pullImage } from "../registry/pull.ts";
 import { pushImage, type TransferProgress } from "../registry/push.ts";
+import { pushContainerDisk } from "../registry/push-containerdisk.ts";
 import { Repository } from "../registry/repository.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
+import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
+const CONTAINER_DISK = "containerdisk";
+
 interface TransferFlags {
   plainHttp?: boolean;
   mountFrom?: string[];
+  as?: string;
+  disk?: string;
   json?: boolean;
 }
 
@@ -27,6 +33,12 @@ export function pushCommand(): Command {
       "a repository of that registry that may have some of it; can be given again",
       collect,
     )
+    .addOption(
+      new Option("--as <kind>", "send it as something else: a disk that KubeVirt starts").choices([
+        CONTAINER_DISK,
+      ]),
+    )
+    .option("--disk <n>", "with --as: which disk, by name or counted from 0; needed when there are several")
     .option("--plain-http", "talk to the registry without encryption")
     .option("--json", "print the result as JSON")
     .action(push);
@@ -48,6 +60,7 @@ function collect(value: string, all: string[] = []): string[] {
 }
 
 async function push(ref: string, remote: string | undefined, flags: TransferFlags): Promise<void> {
+  if (flags.as === CONTAINER_DISK) return await pushAsContainerDisk(ref, remote, flags);
   const target = remoteReference(remote ?? ref);
   const local = parseReference(ref);
   const mountFrom = (flags.mountFrom ?? []).map((name) => parseLocalReference(name).name);
@@ -64,6 +77,36 @@ async function push(ref: string, remote: string | undefined, flags: TransferFlag
   if (flags.json) return printJson({ ref, remote: name, ...report });
   const sent = `${formatBytes(report.sentBytes)} of ${formatBytes(report.totalBytes)} sent`;
   process.stdout.write(`${ref} is ${name}: ${sent} in ${progress.seconds()}\n${report.digest}\n`);
+}
+
+async function pushAsContainerDisk(
+  ref: string,
+  remote: string | undefined,
+  flags: TransferFlags,
+): Promise<void> {
+  if (remote === undefined) {
+    throw new DoppelError("usage", "--as needs to be told where to: the image's own name is the image's", {
+      hint: `doppel push ${ref} registry.example.org/disks/NAME:TAG --as ${flags.as}`,
+      exitCode: EXIT.usage,
+    });
+  }
+  const target = remoteReference(remote);
+  const local = parseReference(ref);
+  await using store = await ImageStore.open();
+  const image = await store.resolve(local);
+  const disk = chooseDisk(image, flags.disk);
+  await using repository = await openRepository(target, "push", flags);
+  using progress = transferProgress("push", "sent");
+  const report = await pushContainerDisk(store, image, repository, {
+    tag: target.tag,
+    name: local.name,
+    disk,
+    onProgress: progress.update,
+  });
+  const name = formatReference(target);
+  if (flags.json) return printJson({ ref, remote: name, disk, ...report });
+  const sent = `${formatBytes(report.sentBytes)} sent in ${progress.seconds()}`;
+  process.stdout.write(`${name} is a container disk of ${ref}: /${report.path}, ${sent}\n${report.digest}\n`);
 }
 
 async function pull(remote: string, ref: string | undefined, flags: TransferFlags): Promise<void> {

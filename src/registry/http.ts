@@ -60,7 +60,8 @@ async function sendOnce(
     return { status: answer.statusCode, headers: answer.headers, body: answer.body, url };
   } catch (error) {
     signal?.throwIfAborted();
-    throw networkFailure(error, url);
+    // What is wrong with the body that is sent is no fault of the network.
+    throw error instanceof DoppelError ? error : networkFailure(error, url);
   }
 }
 

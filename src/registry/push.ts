@@ -119,7 +119,9 @@ class Push {
       return this.#advance(size, 0);
     }
     await uploadBlob(this.#repository, {
-      descriptor,
+      sizeBytes: size,
+      digest: () => digest,
+      name: digest,
       open: (offsetBytes) => this.#store.blobs.stream(digest, offsetBytes),
       onSent: (bytes) => this.#advance(bytes, bytes),
     });

@@ -1,13 +1,16 @@
 import type { Readable } from "node:stream";
 import { DoppelError } from "../errors.ts";
-import type { Descriptor } from "../image/manifest.ts";
 import { discard, failureOf, type HttpResponse, headerOf, networkFailure, resolveLocation } from "./http.ts";
 import type { Repository } from "./repository.ts";
 import { Passing } from "./retry.ts";
 
 export interface BlobToSend {
-  descriptor: Descriptor;
-  /** A stream of the blob from a byte on. */
+  sizeBytes: number;
+  /** Undefined as long as a blob that is made while it is sent was not read to its end. */
+  digest: () => string | undefined;
+  /** What it is called in errors. */
+  name: string;
+  /** A stream of the blob from a byte on; of the same bytes each time. */
   open: (offsetBytes: number) => Readable;
   /** Called with each number of bytes that went out; negative when they have to go out again. */
   onSent?: (bytes: number) => void;
@@ -45,9 +48,9 @@ class Upload {
   async attempt(): Promise<void> {
     if (this.#session && (await this.#resume())) return;
     if (!this.#session) await this.#start();
-    const { size } = this.#blob.descriptor;
-    const monolithic = size <= MONOLITHIC_BYTES && this.#offsetBytes === 0;
-    if (!monolithic && this.#offsetBytes < size) await this.#sendRest();
+    const { sizeBytes, digest } = this.#blob;
+    const monolithic = sizeBytes <= MONOLITHIC_BYTES && this.#offsetBytes === 0 && digest() !== undefined;
+    if (!monolithic && this.#offsetBytes < sizeBytes) await this.#sendRest();
     await this.#finish(monolithic);
   }
 
@@ -74,7 +77,7 @@ class Upload {
     const end = /^0-(\d+)$/.exec(headerOf(response, "range") ?? "")?.[1];
     // Of nothing and of one byte a registry says the same, "0-0".
     const received = end === undefined || end === "0" ? 0 : Number(end) + 1;
-    if (response.status === 204 && received > 0 && received <= this.#blob.descriptor.size) {
+    if (response.status === 204 && received > 0 && received <= this.#blob.sizeBytes) {
       this.#follow(response);
       this.#setOffset(received);
       this.#resumed = true;
@@ -82,17 +85,18 @@ class Upload {
     }
     this.#session = undefined;
     this.#setOffset(0);
-    const { digest, size } = this.#blob.descriptor;
-    if ((await this.#repository.blobSize(digest)) !== size) return false;
-    this.#setOffset(size);
+    const { sizeBytes } = this.#blob;
+    const digest = this.#blob.digest();
+    if (digest === undefined || (await this.#repository.blobSize(digest)) !== sizeBytes) return false;
+    this.#setOffset(sizeBytes);
     return true;
   }
 
   async #sendRest(): Promise<void> {
-    const { size } = this.#blob.descriptor;
+    const { sizeBytes } = this.#blob;
     const first = this.#offsetBytes;
     const response = await this.#sendBody("PATCH", this.#session ?? new URL("about:blank"), first, {
-      "content-range": `${first}-${size - 1}`,
+      "content-range": `${first}-${sizeBytes - 1}`,
     });
     // Whatever else it says, the session knows how much it has.
     if (response.status === 416) {
@@ -105,19 +109,18 @@ class Upload {
     if (response.status !== 202 && response.status !== 204) throw await failureOf(response, this.#doing());
     this.#follow(response);
     await discard(response);
-    this.#setOffset(size);
+    this.#setOffset(sizeBytes);
   }
 
   async #finish(monolithic: boolean): Promise<void> {
-    const { digest, size } = this.#blob.descriptor;
     const url = new URL(this.#session ?? "about:blank");
-    url.searchParams.set("digest", digest);
+    url.searchParams.set("digest", this.#requireDigest());
     const response = monolithic
       ? await this.#sendBody("PUT", url, 0, {})
       : await this.#repository.ask({ method: "PUT", path: url, headers: { "content-length": "0" } });
     if (response.status === 201 || response.status === 204) {
       await discard(response);
-      this.#setOffset(size);
+      this.#setOffset(this.#blob.sizeBytes);
       return;
     }
     const failure = await failureOf(response, this.#doing());
@@ -141,7 +144,7 @@ class Upload {
     body.on("data", (piece: Buffer) => this.#report(piece.length)).pause();
     const headers = {
       "content-type": "application/octet-stream",
-      "content-length": String(this.#blob.descriptor.size - offsetBytes),
+      "content-length": String(this.#blob.sizeBytes - offsetBytes),
       ...more,
     };
     try {
@@ -152,6 +155,14 @@ class Upload {
     } finally {
       body.destroy();
     }
+  }
+
+  /** The registry has all bytes, but they were not all made in one go: from the start, then. */
+  #requireDigest(): string {
+    const digest = this.#blob.digest();
+    if (digest !== undefined) return digest;
+    this.#session = undefined;
+    throw new Passing(new DoppelError("registry-failed", `${this.#doing()}: its digest is not known yet`), 0);
   }
 
   #follow(response: HttpResponse): void {
@@ -172,6 +183,6 @@ class Upload {
   }
 
   #doing(): string {
-    return `sending ${this.#blob.descriptor.digest}`;
+    return `sending ${this.#blob.name}`;
   }
 }

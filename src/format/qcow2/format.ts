@@ -1,5 +1,4 @@
-import assert from "node:assert";
-import { CLUSTER_BYTES, RAW_FRAME_BYTES, RAW_FRAME_PAYLOAD_OFFSET } from "../../image/cluster.ts";
+import { CLUSTER_BYTES, RAW_FRAME_PAYLOAD_OFFSET } from "../../image/cluster.ts";
 import type { DiskReader } from "../../image/disk-reader.ts";
 import type { OutputFile } from "../../output-file.ts";
 import type { DiskFormat, PreparedDisk, WriteOptions } from "../format.ts";
@@ -12,6 +11,7 @@ import {
   readChunk,
 } from "../frame-chunks.ts";
 import { encodeHeader, planQcow2, type Qcow2Layout } from "./layout.ts";
+import { FramePlacement } from "./placement.ts";
 import { MappingWriter, RefcountWriter } from "./tables.ts";
 
 /** qcow2 version 3 with zstd compression: frames are copied, never recompressed. */
@@ -34,8 +34,7 @@ class Qcow2Writer {
   readonly #output: OutputFile;
   readonly #mapping: MappingWriter;
   readonly #refcounts: RefcountWriter;
-  #compressedAt: number;
-  #plainAt: number;
+  readonly #placement: FramePlacement;
 
   constructor(disk: DiskReader, layout: Qcow2Layout, output: OutputFile) {
     this.#disk = disk;
@@ -43,8 +42,7 @@ class Qcow2Writer {
     this.#output = output;
     this.#mapping = new MappingWriter(output, layout);
     this.#refcounts = new RefcountWriter(output, layout);
-    this.#compressedAt = layout.compressed.first * CLUSTER_BYTES;
-    this.#plainAt = layout.plain.first * CLUSTER_BYTES;
+    this.#placement = new FramePlacement(layout);
   }
 
   async write(options: WriteOptions): Promise<void> {
@@ -80,8 +78,7 @@ class Qcow2Writer {
   async #place(chunk: FrameChunk, bytes: Buffer): Promise<void> {
     const compressed: Buffer[] = [];
     const plain: Buffer[] = [];
-    const compressedStart = this.#compressedAt;
-    const plainStart = this.#plainAt;
+    const { compressedAt: compressedStart, plainAt: plainStart } = this.#placement;
     const base = chunk.index.offsetOf(chunk.firstFrame);
     const flushes: Promise<void>[] = [];
     let runStart = 0;
@@ -92,17 +89,16 @@ class Qcow2Writer {
     eachFrame(chunk, (frame, cluster, lengthBytes) => {
       at = chunk.index.offsetOf(frame) - base;
       if (this.#mapping.needsFlush(cluster)) flushes.push(this.#mapping.flush());
-      if (lengthBytes === RAW_FRAME_BYTES) {
+      const place = this.#placement.next(lengthBytes);
+      if (place.plain) {
         closeRun();
         const payload = at + RAW_FRAME_PAYLOAD_OFFSET;
         plain.push(bytes.subarray(payload, payload + CLUSTER_BYTES));
         runStart = at + lengthBytes;
-        this.#mapping.plain(cluster, this.#plainAt);
-        this.#plainAt += CLUSTER_BYTES;
+        this.#mapping.plain(cluster, place.offsetBytes);
       } else {
-        this.#mapping.compressed(cluster, this.#compressedAt, lengthBytes);
-        this.#refcounts.touch(this.#compressedAt, lengthBytes);
-        this.#compressedAt += lengthBytes;
+        this.#mapping.compressed(cluster, place.offsetBytes, lengthBytes);
+        this.#refcounts.touch(place.offsetBytes, lengthBytes);
       }
       at += lengthBytes;
     });
@@ -116,9 +112,7 @@ class Qcow2Writer {
   }
 
   async #finish(): Promise<void> {
-    const { compressed, plain } = this.#layout;
-    assert.strictEqual(this.#compressedAt, compressed.first * CLUSTER_BYTES + compressed.bytes);
-    assert.strictEqual(this.#plainAt, (plain.first + plain.clusters) * CLUSTER_BYTES);
+    this.#placement.finish();
     await this.#mapping.finish();
     await this.#refcounts.finish();
     await this.#output.writeAt(encodeHeader(this.#layout), 0);

@@ -1,7 +1,11 @@
 import assert from "node:assert";
 import { CLUSTER_BYTES } from "../../image/cluster.ts";
-import type { OutputFile } from "../../output-file.ts";
 import { L2_ENTRIES, type Qcow2Layout, REFCOUNT_ENTRIES } from "./layout.ts";
+
+/** Takes tables at their places in the file: an OutputFile, or what hands them on in order. */
+export interface TableSink {
+  writeAt(table: Buffer, offsetBytes: number): Promise<void>;
+}
 
 const SECTOR_BYTES = 512;
 const TWO_32 = 2 ** 32;
@@ -37,14 +41,14 @@ export function writeCompressedEntry(
 
 /** Writes the L1 table and the L2 tables, whose entries come in the order of the disk. Memory: the L1, one L2 table. */
 export class MappingWriter {
-  readonly #output: OutputFile;
+  readonly #output: TableSink;
   readonly #layout: Qcow2Layout;
   readonly #l1: Buffer;
   #l2 = Buffer.alloc(CLUSTER_BYTES);
   #table = -1;
   #tablesWritten = 0;
 
-  constructor(output: OutputFile, layout: Qcow2Layout) {
+  constructor(output: TableSink, layout: Qcow2Layout) {
     this.#output = output;
     this.#layout = layout;
     this.#l1 = Buffer.alloc(layout.l1Table.clusters * CLUSTER_BYTES);
@@ -96,7 +100,7 @@ export class MappingWriter {
  * one for each cluster, but a cluster of the compressed region counts every compressed cluster that touches it.
  */
 export class RefcountWriter {
-  readonly #output: OutputFile;
+  readonly #output: TableSink;
   readonly #layout: Qcow2Layout;
   #block = Buffer.alloc(CLUSTER_BYTES);
   #inBlock = 0;
@@ -107,7 +111,7 @@ export class RefcountWriter {
   #compressedCluster = 0;
   readonly #pending: Buffer[] = [];
 
-  constructor(output: OutputFile, layout: Qcow2Layout) {
+  constructor(output: TableSink, layout: Qcow2Layout) {
     this.#output = output;
     this.#layout = layout;
     this.#addOnes(layout.compressed.first);
@@ -138,11 +142,7 @@ export class RefcountWriter {
     if (this.#inBlock > 0) this.#completeBlock();
     await this.flush();
     assert.strictEqual(this.#blocksWritten, refcountBlocks.clusters);
-    const table = Buffer.alloc(refcountTable.clusters * CLUSTER_BYTES);
-    for (let block = 0; block < refcountBlocks.clusters; block++) {
-      table.writeBigUInt64BE(BigInt(refcountBlocks.first + block) * BigInt(CLUSTER_BYTES), block * 8);
-    }
-    await this.#output.writeAt(table, refcountTable.first * CLUSTER_BYTES);
+    await this.#output.writeAt(encodeRefcountTable(this.#layout), refcountTable.first * CLUSTER_BYTES);
   }
 
   #advance(): void {
@@ -167,4 +167,12 @@ export class RefcountWriter {
     this.#block = Buffer.alloc(CLUSTER_BYTES);
     this.#inBlock = 0;
   }
+}
+
+/** The refcount table, which names the refcount blocks. */
+export function encodeRefcountTable({ refcountTable, refcountBlocks }: Qcow2Layout): Buffer {
+  const table = Buffer.alloc(refcountTable.clusters * CLUSTER_BYTES);
+  for (let block = 0; block < refcountBlocks.clusters; block++)
+    table.writeBigUInt64BE(BigInt(refcountBlocks.first + block) * BigInt(CLUSTER_BYTES), block * 8);
+  return table;
 }
