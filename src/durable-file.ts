@@ -1,6 +1,10 @@
 import { randomBytes } from "node:crypto";
+import { closeSync, fsyncSync, openSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+
+/** The names that `temporaryName` makes, with the number of the process that writes the file. */
+export const TEMPORARY_NAME = /\.tmp-(\d+)-[0-9a-f]{12}$/;
 
 /** A name beside `path` that cannot be taken for a finished file. */
 export function temporaryName(path: string): string {
@@ -19,6 +23,16 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync();
   } finally {
     await folder.close();
+  }
+}
+
+/** The same at once, for what belongs into a transaction of the catalog. */
+export function syncFolderNow(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }
 

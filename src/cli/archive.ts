@@ -87,7 +87,6 @@ async function load(file: string, flags: { json?: boolean }): Promise<void> {
   const fromStdin = file === "-";
   const totalBytes = fromStdin ? 0 : (await stat(file)).size;
   await using store = await ImageStore.open();
-  await using _lease = store.reserve("load", String(process.pid));
   const tar: Readable = fromStdin ? process.stdin : createReadStream(file, { highWaterMark: 1024 * 1024 });
   const signal = interruptSignal();
   signal.addEventListener("abort", () => tar.destroy(signal.reason));

@@ -5,10 +5,11 @@ import { formatReference, parseLocalReference, parseReference } from "../image/r
 import { saveAttachment } from "../store/attachments.ts";
 import type { Attachment } from "../store/catalog.ts";
 import { parseFilters } from "../store/filter.ts";
-import { collectGarbage, refuseInUse } from "../store/gc.ts";
+import { refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { verifyImage } from "../store/verify.ts";
-import { formatBytes, formatSeconds } from "../units.ts";
+import { formatSeconds } from "../units.ts";
+import { addCleaningCommands } from "./images-clean.ts";
 import { diffCommand } from "./images-diff.ts";
 import { describeImage, imageTable, verifyText } from "./images-text.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -66,18 +67,7 @@ export function imagesCommand(): Command {
     .description("read every blob and frame and compare every hash; exit 4 when something differs")
     .option("--json", "print the result as JSON")
     .action(verify);
-  command
-    .command("rm <ref>")
-    .description("take the name away, and the blobs that nothing else needs")
-    .option("--dry-run", "say what would be freed")
-    .option("--json", "print the result as JSON")
-    .action(remove);
-  command
-    .command("gc")
-    .description("remove blobs that no image needs, and what dead processes left")
-    .option("--dry-run", "say what would be freed")
-    .option("--json", "print the result as JSON")
-    .action(collect);
+  addCleaningCommands(command);
   return command;
 }
 
@@ -142,7 +132,7 @@ async function verify(ref: string, options: JsonOption): Promise<void> {
 async function tag(ref: string, name: string, options: JsonOption): Promise<void> {
   const reference = parseLocalReference(name);
   await using store = await ImageStore.open();
-  const { digest } = await store.resolve(parseReference(ref));
+  const digest = store.find(parseReference(ref));
   const before = store.tag(reference, digest);
   if (options.json) return printJson({ name: formatReference(reference), digest, before: before ?? null });
   const moved = before !== undefined && before !== digest ? `, no longer ${before}` : "";
@@ -152,36 +142,7 @@ async function tag(ref: string, name: string, options: JsonOption): Promise<void
 async function untag(ref: string, options: JsonOption): Promise<void> {
   const reference = parseLocalReference(ref);
   await using store = await ImageStore.open();
-  const { digest } = await store.resolve(reference);
-  await refuseInUse(store, digest, reference);
-  store.untag(reference);
+  const { digest } = store.untag(reference, refuseInUse(store, reference));
   if (options.json) printJson({ name: formatReference(reference), digest });
   else process.stdout.write(`${formatReference(reference)} no longer names ${digest}\n`);
-}
-
-async function remove(ref: string, options: JsonOption & { dryRun?: boolean }): Promise<void> {
-  await using store = await ImageStore.open();
-  const reference = parseReference(ref);
-  const image = await store.resolve(reference);
-  await refuseInUse(store, image.digest, reference);
-  if (options.dryRun !== true) store.untag(reference);
-  const report = await collectGarbage(store, { dryRun: options.dryRun === true });
-  if (options.json) printJson({ removed: ref, ...report });
-  else printFreed(`${options.dryRun ? "would remove" : "removed"} ${ref}`, report.freedBytes, report.dryRun);
-}
-
-async function collect(options: JsonOption & { dryRun?: boolean }): Promise<void> {
-  await using store = await ImageStore.open();
-  const report = await collectGarbage(store, { dryRun: options.dryRun === true });
-  if (options.json) printJson(report);
-  else
-    printFreed(
-      `${report.blobs} blobs and ${report.uploads} unfinished uploads`,
-      report.freedBytes,
-      report.dryRun,
-    );
-}
-
-function printFreed(what: string, bytes: number, dryRun: boolean): void {
-  process.stdout.write(`${what}: ${formatBytes(bytes)} ${dryRun ? "would be freed" : "freed"}\n`);
 }

@@ -74,6 +74,7 @@ async function push(ref: string, remote: string | undefined, flags: TransferFlag
     onProgress: progress.update,
   });
   const name = formatReference(target);
+  store.catalog.addRemote(report.digest, name);
   if (flags.json) return printJson({ ref, remote: name, ...report });
   const sent = `${formatBytes(report.sentBytes)} of ${formatBytes(report.totalBytes)} sent`;
   process.stdout.write(`${ref} is ${name}: ${sent} in ${progress.seconds()}\n${report.digest}\n`);
@@ -119,6 +120,7 @@ async function pull(remote: string, ref: string | undefined, flags: TransferFlag
   const { report } = await pullImage(store, repository, source.digest ?? source.tag, local, {
     onProgress: progress.update,
   });
+  store.catalog.addRemote(report.digest, formatReference(source));
   const name = formatReference(local);
   if (flags.json) return printJson({ ref: name, remote: formatReference(source), ...report });
   const received = `${formatBytes(report.receivedBytes)} of ${formatBytes(report.totalBytes)} received`;

@@ -81,6 +81,8 @@ const doppelSchema = z.object({
   lineage: z.object({
     kind: z.enum(["capture", "import", "convert", "freeze", "edit"]),
     parent: digestSchema.nullable(),
+    /** The image with the same disks that this one was made of when it was compacted. */
+    replaces: digestSchema.optional(),
   }),
   conversion: conversionSchema.optional(),
   import: importSchema.optional(),

@@ -112,7 +112,7 @@ async function collectContents(
   images: readonly SavedImage[],
 ): Promise<{ blobs: Map<string, Descriptor>; index: LayoutIndex }> {
   const blobs = new Map<string, Descriptor>();
-  const index: LayoutIndex = { images: [], referrers: [] };
+  const index: LayoutIndex = { images: [], unnamed: [], referrers: [] };
   const add = (...descriptors: Descriptor[]) => {
     for (const descriptor of descriptors) blobs.set(descriptor.digest, descriptor);
   };

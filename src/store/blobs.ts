@@ -1,32 +1,44 @@
 import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, statSync } from "node:fs";
 import { type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
 import { makePrivateFolder, syncFolder } from "../durable-file.ts";
 import { DoppelError, systemErrorCode } from "../errors.ts";
 import type { OpenBlob } from "../image/disk-reader.ts";
 import { formatBytes } from "../units.ts";
+import { Quarantine } from "./quarantine.ts";
 
 /** Temporary blobs are named `upload-PID-RANDOM`, so that garbage collection can tell whose they are. */
 export const UPLOAD_NAME = /^upload-(\d+)-[0-9a-f]+$/;
 
 const STREAM_PIECE_BYTES = 1024 * 1024;
 
+/** Garbage collection may take a blob away between two looks; hardly twice. */
+const MOST_LOOKS = 3;
+
 const DIGEST = /^sha256:([0-9a-f]{64})$/;
 
-/** The blobs of an OCI image layout: `blobs/sha256/HEX`, each written under a temporary name first. */
+/**
+ * The blobs of an OCI image layout: `blobs/sha256/HEX`, each written under a temporary name first. One that was taken away as
+ * garbage and is wanted again comes back to life.
+ */
 export class BlobStore {
   readonly folder: string;
+  readonly quarantine: Quarantine;
   readonly #uploads: string;
+  readonly #onWork: () => void;
 
-  private constructor(layout: string) {
+  private constructor(layout: string, onWork: () => void) {
     this.folder = join(layout, "blobs", "sha256");
     this.#uploads = join(layout, "uploads");
+    this.quarantine = new Quarantine(layout, this.folder);
+    this.#onWork = onWork;
   }
 
-  static async open(layout: string): Promise<BlobStore> {
-    const store = new BlobStore(layout);
+  /** `onWork` is called before a blob is made or looked for that perhaps no image names. */
+  static async open(layout: string, onWork: () => void = () => {}): Promise<BlobStore> {
+    const store = new BlobStore(layout, onWork);
     await makePrivateFolder(store.folder);
     await makePrivateFolder(store.#uploads);
     return store;
@@ -45,6 +57,7 @@ export class BlobStore {
   }
 
   async create(): Promise<BlobWriter> {
+    this.#onWork();
     const path = join(this.#uploads, `upload-${process.pid}-${randomBytes(8).toString("hex")}`);
     try {
       return new BlobWriter(this, path, await open(path, "wx", 0o600));
@@ -65,26 +78,30 @@ export class BlobStore {
     }
   }
 
-  /** Size in bytes, or undefined when the blob is not here. */
+  /** Size in bytes, or undefined when the blob is not here. One that is here can be relied on until the store is closed. */
   async size(digest: string): Promise<number | undefined> {
-    try {
-      return (await stat(this.pathOf(digest))).size;
-    } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
-      throw error;
-    }
+    this.#onWork();
+    const path = this.pathOf(digest);
+    return await this.#withRestored(digest, async () => (await stat(path)).size);
+  }
+
+  /** Bytes of a blob that lies in its place; inside a transaction of the catalog. */
+  sizeNow(digest: string): number | undefined {
+    return statSync(this.pathOf(digest), { throwIfNoEntry: false })?.size;
+  }
+
+  /** Brings a blob back out of quarantine; false when it is not there. `quarantine.sync` makes it durable. */
+  restore(digest: string): boolean {
+    return this.quarantine.restore(basename(this.pathOf(digest)));
   }
 
   /** Opens a blob for reading; `blob-missing` when it is not here. */
   async openBlob(digest: string): Promise<OpenBlob> {
-    let file: FileHandle;
-    try {
-      file = await open(this.pathOf(digest), "r");
-    } catch (error) {
-      if (systemErrorCode(error) !== "ENOENT") throw error;
+    const path = this.pathOf(digest);
+    const file = await this.#withRestored(digest, () => open(path, "r"));
+    if (!file) {
       throw new DoppelError("blob-missing", `blob ${digest} is not in the store`, {
         hint: "run 'doppel images verify' on the image to see what it hurts",
-        cause: error,
       });
     }
     const { size } = await file.stat();
@@ -97,6 +114,7 @@ export class BlobStore {
 
   /** A stream of a blob from a byte on. */
   stream(digest: string, offsetBytes = 0): Readable {
+    if (this.sizeNow(digest) === undefined) this.restore(digest);
     return createReadStream(this.pathOf(digest), { start: offsetBytes, highWaterMark: STREAM_PIECE_BYTES });
   }
 
@@ -112,6 +130,20 @@ export class BlobStore {
     const content = Buffer.allocUnsafe(blob.sizeBytes);
     await blob.read(content, 0);
     return content;
+  }
+
+  /** Does something to a blob's file, once more after it was brought back; undefined when it is nowhere. */
+  async #withRestored<T>(digest: string, look: () => Promise<T>): Promise<T | undefined> {
+    for (let attempt = 0; attempt < MOST_LOOKS; attempt++) {
+      try {
+        return await look();
+      } catch (error) {
+        if (systemErrorCode(error) !== "ENOENT") throw error;
+        // Where it is not in quarantine, either, somebody may just have brought it back.
+        this.restore(digest);
+      }
+    }
+    return undefined;
   }
 }
 

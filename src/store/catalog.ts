@@ -128,6 +128,15 @@ export class Catalog {
       .all();
   }
 
+  /** Every tag, by name. */
+  names(): { name: string; tag: string; digest: string }[] {
+    return this.database
+      .prepare<[], { name: string; tag: string; digest: string }>(
+        "SELECT name, tag, digest FROM tags ORDER BY name, tag",
+      )
+      .all();
+  }
+
   /** Digests of every image, tagged or not. */
   digests(): string[] {
     return this.database
@@ -151,6 +160,69 @@ export class Catalog {
       .map((row) => row.digest);
   }
 
+  /** Digests of images that have no name. */
+  untagged(): string[] {
+    return this.database
+      .prepare<[], { digest: string }>(
+        "SELECT digest FROM images WHERE NOT EXISTS (SELECT 1 FROM tags WHERE tags.digest = images.digest)",
+      )
+      .all()
+      .map((row) => row.digest);
+  }
+
+  /** The image that now stands for `digest`: itself, or what it was replaced by when it was compacted. */
+  currentDigest(digest: string): string {
+    const find = this.database.prepare<[string], { replacement: string }>(
+      "SELECT replacement FROM replacements WHERE digest = ?",
+    );
+    const seen = new Set<string>();
+    for (let current = digest; !seen.has(current); ) {
+      const next = this.has(current) ? undefined : find.get(current)?.replacement;
+      if (next === undefined) return current;
+      seen.add(current);
+      current = next;
+    }
+    return digest;
+  }
+
+  /** Records that `replacement` has the same disks as `digest`, whose children become its. */
+  replace(digest: string, replacement: string): void {
+    this.database
+      .prepare("INSERT OR REPLACE INTO replacements (digest, replacement, replaced) VALUES (?, ?, ?)")
+      .run(digest, replacement, new Date().toISOString());
+    this.database.prepare("UPDATE images SET parent = ? WHERE parent = ?").run(replacement, digest);
+  }
+
+  /** Records that a registry has the image. */
+  addRemote(digest: string, remote: string): void {
+    this.database
+      .prepare(
+        `INSERT OR REPLACE INTO remotes (digest, remote, seen)
+         SELECT digest, ?, ? FROM images WHERE digest = ?`,
+      )
+      .run(remote, new Date().toISOString(), digest);
+  }
+
+  /** Where an image was pushed to or pulled from. */
+  remotesOf(digest: string): string[] {
+    return this.database
+      .prepare<[string], { remote: string }>("SELECT remote FROM remotes WHERE digest = ? ORDER BY remote")
+      .all(digest)
+      .map((row) => row.remote);
+  }
+
+  /** What the store remembers about itself under a name. */
+  state(name: string): string | undefined {
+    const row = this.database
+      .prepare<[string], { value: string }>("SELECT value FROM state WHERE name = ?")
+      .get(name);
+    return row?.value;
+  }
+
+  setState(name: string, value: string): void {
+    this.database.prepare("INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)").run(name, value);
+  }
+
   addAttachment(attachment: Attachment): void {
     this.database
       .prepare(
@@ -170,12 +242,29 @@ export class Catalog {
       .map((row) => ({ ...row, annotations: JSON.parse(row.annotations) }));
   }
 
+  /** Digests of all attachments and of the images that they belong to. */
+  attachmentDigests(): { digest: string; subject: string }[] {
+    return this.database
+      .prepare<[], { digest: string; subject: string }>("SELECT digest, subject FROM attachments")
+      .all();
+  }
+
   removeTag(name: string, tag: string): void {
     this.database.prepare("DELETE FROM tags WHERE name = ? AND tag = ?").run(name, tag);
   }
 
   removeImage(digest: string): void {
     this.database.prepare("DELETE FROM images WHERE digest = ?").run(digest);
+  }
+
+  /** What `change` would return; nothing of it stays. */
+  rehearse<T>(change: () => T): T {
+    this.database.exec("BEGIN IMMEDIATE");
+    try {
+      return change();
+    } finally {
+      this.database.exec("ROLLBACK");
+    }
   }
 
   /** Runs `change` as one transaction that excludes other writers from its start. */

@@ -1,142 +1,220 @@
-import { readdir, readFile, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { z } from "zod";
+import { readdir } from "node:fs/promises";
 import { DoppelError, EXIT } from "../errors.ts";
-import type { Reference } from "../image/reference.ts";
-import { readAttachmentManifest } from "./attachment-manifest.ts";
-import { UPLOAD_NAME } from "./blobs.ts";
-import type { ImageStore } from "./image-store.ts";
-import { isProcessAlive, oldestLiveLease } from "./leases.ts";
+import { formatReference, type Reference } from "../image/reference.ts";
+import { type Hold, Holders } from "./holders.ts";
+import type { ImageStore, Removal } from "./image-store.ts";
+import { dropDeadLeases, type Holder, nextSequence, workBefore } from "./leases.ts";
+import { removeBases, removeUnfinished } from "./leftovers.ts";
+import { NeededBlobs } from "./needed-blobs.ts";
+
+export interface GarbageOptions {
+  dryRun: boolean;
+  /** How long a blob that nothing needs lies in quarantine before it is unlinked. */
+  graceMs: number;
+  /** Names that a dry run looks at as if they had been taken away. */
+  without?: readonly { name: string; tag: string }[];
+}
 
 export interface GarbageReport {
   dryRun: boolean;
+  /** Digests of images that nothing kept any more. */
   images: string[];
+  /** Blobs that were put into quarantine now, and their bytes. */
+  quarantinedBlobs: number;
+  quarantinedBytes: number;
+  /** Blobs that were unlinked. */
   blobs: number;
+  /** What dead processes left half-written. */
   uploads: number;
+  /** Bytes of what was unlinked: blobs, half-written files, cached bases. */
   freedBytes: number;
+  /** Blobs that are still in quarantine. */
+  waitingBlobs: number;
+  waitingBytes: number;
+  /** A process that began before they were put there, and may rely on them. */
+  waitsFor: Holder | null;
 }
 
-/** Blobs younger than this are kept: a capture may have just found one of them in the store. */
-const GRACE_MS = 60_000;
+export const DEFAULT_GRACE_MS = 600_000;
 
-const instanceSchema = z.looseObject({ name: z.string(), imageDigest: z.string() });
-
-/** Instances (HOME/instances/NAME/instance.json) by the image that they run on. */
-export async function instancesByImage(home: string): Promise<Map<string, string[]>> {
-  const folder = join(home, "instances");
-  const names = await readdir(folder).catch(() => []);
-  const found = new Map<string, string[]>();
-  for (const name of names) {
-    const text = await readFile(join(folder, name, "instance.json"), "utf8").catch(() => undefined);
-    const parsed = text === undefined ? undefined : instanceSchema.safeParse(JSON.parse(text));
-    if (!parsed?.success) continue;
-    found.set(parsed.data.imageDigest, [...(found.get(parsed.data.imageDigest) ?? []), parsed.data.name]);
-  }
-  return found;
-}
-
-/** Refuses to remove an image that instances run on (`image-in-use`, exit 3). */
-export async function refuseInUse(store: ImageStore, digest: string, reference: Reference): Promise<void> {
-  const instances = (await instancesByImage(store.home)).get(digest);
-  const otherTags = store.catalog.tagsOf(digest).length > 1;
-  if (!instances || otherTags) return;
-  throw new DoppelError(
-    "image-in-use",
-    `${reference.name}:${reference.tag} is the base of ${instances.join(", ")}`,
-    {
-      hint: `discard them first: doppel discard ${instances[0]}`,
-      exitCode: EXIT.refused,
-    },
-  );
-}
+const BLOBS_A_TRANSACTION = 1024;
+const HEX = /^[0-9a-f]{64}$/;
 
 /**
- * Removes images that nothing names (no tag, no child, no instance), then every blob that no image needs, and what
- * dead processes left half-written. Blobs that a running capture may rely on are kept.
+ * Removes images that nothing keeps, and every blob that no image needs, in steps of which each leaves the store sound: the
+ * catalog forgets the images; their blobs go into quarantine; from there, after the grace period and when no process is left
+ * that may have seen them in their place, and once more looked at, they are unlinked. Whoever wants one meanwhile has it back.
  */
-export async function collectGarbage(
-  store: ImageStore,
-  options: { dryRun: boolean },
-): Promise<GarbageReport> {
-  const images = await dropUnnamedImages(store, options.dryRun);
+export async function collectGarbage(store: ImageStore, options: GarbageOptions): Promise<GarbageReport> {
+  const images = dropUnheldImages(store, options);
   const gone = new Set(options.dryRun ? images : []);
-  const needed = await neededBlobs(store, gone);
-  const report: GarbageReport = { dryRun: options.dryRun, images, blobs: 0, uploads: 0, freedBytes: 0 };
-  const keepFrom = Math.min(
-    Date.now() - GRACE_MS,
-    oldestLiveLease(store.catalog.database)?.getTime() ?? Infinity,
-  );
-  for (const hex of await readdir(store.blobs.folder)) {
-    if (needed.has(`sha256:${hex}`)) continue;
-    const freed = await removeFile(join(store.blobs.folder, hex), keepFrom, options.dryRun);
-    if (freed === undefined) continue;
-    report.blobs++;
-    report.freedBytes += freed;
-  }
-  report.freedBytes += await removeBases(store, gone, options.dryRun);
-  for (const name of await readdir(store.blobs.uploads)) {
-    const pid = Number(UPLOAD_NAME.exec(name)?.[1]);
-    if (!Number.isInteger(pid) || isProcessAlive(pid)) continue;
-    report.freedBytes += (await removeFile(join(store.blobs.uploads, name), Infinity, options.dryRun)) ?? 0;
-    report.uploads++;
-  }
-  return report;
+  const run = new Collection(store, new NeededBlobs(store, gone), options, images);
+  await run.bury();
+  await run.purge();
+  run.clean(gone);
+  return run.report;
 }
 
-async function dropUnnamedImages(store: ImageStore, dryRun: boolean): Promise<string[]> {
-  const instances = await instancesByImage(store.home);
-  const dropped = new Set<string>();
-  for (let again = true; again; ) {
-    again = false;
-    for (const digest of store.catalog.digests()) {
-      const children = store.catalog.childrenOf(digest).filter((child) => !dropped.has(child));
-      const kept = store.catalog.tagsOf(digest).length > 0 || children.length > 0 || instances.has(digest);
-      if (kept || dropped.has(digest)) continue;
-      dropped.add(digest);
-      again = true;
-      if (!dryRun) store.removeImage(digest);
+/** Refuses to take the last name from an image that machines run on (`image-in-use`, exit 3); for `untag`. */
+export function refuseInUse(store: ImageStore, reference: Reference): (removal: Removal) => void {
+  return ({ digest, left }) => {
+    const machines = left > 0 ? [] : new Holders(store.catalog, store.home).machinesOf(digest);
+    if (machines.length === 0) return;
+    throw new DoppelError(
+      "image-in-use",
+      `${formatReference(reference)} is the base of ${machines.join(", ")}`,
+      {
+        hint: `discard them first: doppel discard ${machines[0]}`,
+        exitCode: EXIT.refused,
+      },
+    );
+  };
+}
+
+/** What keeps an image: nothing when it is gone. */
+export function holdsOf(store: ImageStore, digest: string): Hold[] {
+  const { catalog } = store;
+  return catalog.rehearse(() => {
+    if (!catalog.has(digest)) return [];
+    const names = catalog
+      .tagsOf(digest)
+      .map((name) => ({ kind: "name" as const, by: formatReference(name) }));
+    return [...names, ...new Holders(catalog, store.home).holdsOf(digest, () => false)];
+  });
+}
+
+function dropUnheldImages(store: ImageStore, { dryRun, without = [] }: GarbageOptions): string[] {
+  const { catalog } = store;
+  const unheld = () => new Holders(catalog, store.home).unheld(catalog.untagged());
+  if (dryRun)
+    return catalog.rehearse(() => {
+      for (const { name, tag } of without) catalog.removeTag(name, tag);
+      return unheld();
+    });
+  return catalog.transaction(() => {
+    dropDeadLeases(catalog.database);
+    const dropped = unheld();
+    if (dropped.length > 0)
+      store.change(() => {
+        for (const digest of dropped) catalog.removeImage(digest);
+      });
+    return dropped;
+  });
+}
+
+class Collection {
+  readonly report: GarbageReport;
+  readonly #store: ImageStore;
+  readonly #needed: NeededBlobs;
+  readonly #options: GarbageOptions;
+
+  constructor(store: ImageStore, needed: NeededBlobs, options: GarbageOptions, images: string[]) {
+    this.#store = store;
+    this.#needed = needed;
+    this.#options = options;
+    this.report = {
+      dryRun: options.dryRun,
+      images,
+      quarantinedBlobs: 0,
+      quarantinedBytes: 0,
+      blobs: 0,
+      uploads: 0,
+      freedBytes: 0,
+      waitingBlobs: 0,
+      waitingBytes: 0,
+      waitsFor: null,
+    };
+  }
+
+  /** Puts blobs that nothing needs into quarantine. */
+  async bury(): Promise<void> {
+    await this.#needed.update();
+    const hexes = (await readdir(this.#store.blobs.folder)).filter((name) => HEX.test(name));
+    const garbage = hexes.filter((hex) => !this.#needed.has(hex));
+    for (let start = 0; start < garbage.length; start += BLOBS_A_TRANSACTION)
+      await this.#buryBatch(garbage.slice(start, start + BLOBS_A_TRANSACTION));
+  }
+
+  async #buryBatch(hexes: readonly string[]): Promise<void> {
+    if (this.#options.dryRun) return this.#wouldBury(hexes);
+    while (!this.#tryBury(hexes)) await this.#needed.update();
+  }
+
+  /** False when images have come of which it is not known what they need. */
+  #tryBury(hexes: readonly string[]): boolean {
+    const { catalog, blobs } = this.#store;
+    return catalog.transaction(() => {
+      if (!this.#needed.isCurrent()) return false;
+      // The number is taken together with the renames: what began later cannot have seen the blobs in their place.
+      const newest = blobs.quarantine.generations().at(-1)?.sequence ?? 0;
+      const generation = blobs.quarantine.begin(nextSequence(catalog.database, newest + 1), Date.now());
+      for (const hex of hexes) {
+        const bytes = this.#needed.has(hex) ? undefined : blobs.quarantine.take(generation, hex);
+        if (bytes === undefined) continue;
+        this.report.quarantinedBlobs++;
+        this.report.quarantinedBytes += bytes;
+      }
+      return true;
+    });
+  }
+
+  #wouldBury(hexes: readonly string[]): void {
+    const waitsFor = workBefore(this.#store.catalog.database, Infinity);
+    for (const hex of hexes) {
+      const bytes = this.#store.blobs.sizeNow(`sha256:${hex}`);
+      if (bytes === undefined) continue;
+      this.report.quarantinedBlobs++;
+      this.report.quarantinedBytes += bytes;
+      if (this.#options.graceMs > 0 || waitsFor) this.#wait(bytes, waitsFor);
+      else this.#free(bytes);
     }
   }
-  return [...dropped];
-}
 
-async function neededBlobs(store: ImageStore, gone: ReadonlySet<string>): Promise<Set<string>> {
-  const needed = new Set<string>();
-  for (const digest of store.catalog.digests()) {
-    if (gone.has(digest)) continue;
-    needed.add(digest);
-    const { manifest } = await store.load(digest);
-    needed.add(manifest.config.digest);
-    for (const layer of manifest.layers) needed.add(layer.digest);
-    for (const attachment of store.catalog.attachments(digest)) {
-      needed.add(attachment.digest);
-      const { config, layers } = await readAttachmentManifest(store.blobs, attachment.digest);
-      for (const blob of [config, ...layers]) needed.add(blob.digest);
+  /** Unlinks what has been in quarantine for long enough. */
+  async purge(): Promise<void> {
+    const { catalog, blobs } = this.#store;
+    const { quarantine } = blobs;
+    const now = Date.now();
+    for (const generation of quarantine.generations()) {
+      const waitsFor = workBefore(catalog.database, generation.sequence);
+      const early = this.#options.graceMs > 0 && now - generation.since < this.#options.graceMs;
+      // Looked at after the processes: what those that have ended left is in the catalog by now.
+      await this.#needed.update();
+      for (const hex of quarantine.blobsOf(generation)) {
+        const bytes = quarantine.sizeOf(generation, hex);
+        if (bytes === undefined) continue;
+        if (this.#needed.has(hex)) this.#bringBack(hex);
+        else if (early || waitsFor) this.#wait(bytes, waitsFor);
+        else if (this.#options.dryRun || quarantine.unlink(generation, hex)) this.#free(bytes);
+      }
+      if (!this.#options.dryRun) quarantine.end(generation);
     }
   }
-  return needed;
-}
 
-const BASE_NAME = /^([0-9a-f]{64})-\d+\.qcow2$/;
-
-/** Removes the cached bases (HOME/cache) of images that are no more; returns their bytes. */
-async function removeBases(store: ImageStore, gone: ReadonlySet<string>, dryRun: boolean): Promise<number> {
-  const folder = join(store.home, "cache");
-  let freed = 0;
-  for (const name of await readdir(folder).catch(() => [])) {
-    const hex = BASE_NAME.exec(name)?.[1];
-    if (hex === undefined) continue;
-    const digest = `sha256:${hex}`;
-    if (store.catalog.has(digest) && !gone.has(digest)) continue;
-    freed += (await removeFile(join(folder, name), Infinity, dryRun)) ?? 0;
+  /** Removes what dead processes left, and cached bases of images that are gone. */
+  clean(gone: ReadonlySet<string>): void {
+    const { dryRun } = this.#options;
+    this.#store.catalog.transaction(() => {
+      const unfinished = removeUnfinished(this.#store, dryRun);
+      const bases = removeBases(this.#store, gone, dryRun);
+      this.report.uploads = unfinished.files;
+      this.report.freedBytes += unfinished.bytes + bases.bytes;
+    });
   }
-  return freed;
-}
 
-/** Removes a file older than `keepFromMs` (milliseconds of the epoch) and returns its size. */
-async function removeFile(path: string, keepFromMs: number, dryRun: boolean): Promise<number | undefined> {
-  const found = await stat(path).catch(() => undefined);
-  if (!found || found.mtimeMs >= keepFromMs) return undefined;
-  if (!dryRun) await rm(path, { force: true });
-  return found.size;
+  #bringBack(hex: string): void {
+    if (this.#options.dryRun) return;
+    if (this.#store.blobs.restore(`sha256:${hex}`)) this.#store.blobs.quarantine.sync();
+  }
+
+  #free(bytes: number): void {
+    this.report.blobs++;
+    this.report.freedBytes += bytes;
+  }
+
+  #wait(bytes: number, holder: Holder | undefined): void {
+    this.report.waitingBlobs++;
+    this.report.waitingBytes += bytes;
+    this.report.waitsFor ??= holder ?? null;
+  }
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { makePrivateFolder } from "../durable-file.ts";
@@ -10,21 +11,31 @@ import {
   type Descriptor,
   type Manifest,
   MEDIA_TYPES,
+  parseAttachmentManifest,
   parseManifest,
 } from "../image/manifest.ts";
 import { formatReference, type Reference } from "../image/reference.ts";
 import { attachmentOf, readAttachmentManifest } from "./attachment-manifest.ts";
 import { BlobStore, type BlobWriter } from "./blobs.ts";
-import { type Attachment, Catalog, type ImageSummary, type TaggedImage } from "./catalog.ts";
+import { type Attachment, Catalog, type TaggedImage } from "./catalog.ts";
 import { checkDiskMap } from "./check-map.ts";
-import { ensureLayoutMarker, type IndexEntry, readLayoutIndex, writeLayoutIndex } from "./layout-index.ts";
-import { type Lease, takeLease } from "./leases.ts";
+import { summaryOf } from "./image-summary.ts";
+import { ensureLayoutMarker, type IndexEntry, readLayoutIndex, type UnnamedEntry } from "./layout-index.ts";
+import { agreesWithLayout, writeLayout } from "./layout-sync.ts";
+import { type Lease, Leases } from "./leases.ts";
 
 export interface StoredImage {
   digest: string;
   manifest: Manifest;
   manifestBytes: number;
   config: ImageConfig;
+}
+
+/** Names that are taken from an image, and how many it has left. */
+export interface Removal {
+  digest: string;
+  names: { name: string; tag: string }[];
+  left: number;
 }
 
 export interface NewImage {
@@ -48,26 +59,34 @@ export class ImageStore implements AsyncDisposable {
   readonly layout: string;
   readonly blobs: BlobStore;
   readonly catalog: Catalog;
+  readonly #leases: Leases;
 
-  private constructor(home: string, layout: string, blobs: BlobStore, catalog: Catalog) {
+  private constructor(home: string, layout: string, blobs: BlobStore, catalog: Catalog, leases: Leases) {
     this.home = home;
     this.layout = layout;
     this.blobs = blobs;
     this.catalog = catalog;
+    this.#leases = leases;
   }
 
-  /** Opens the store under `home`, making it when it is not there; a lost catalog is made again from the layout. */
+  /**
+   * Opens the store under `home`, making it when it is not there; a lost catalog is made again from the layout, an index.json
+   * that a crash left behind from the catalog.
+   */
   static async open(home: string = defaultHome()): Promise<ImageStore> {
     const layout = join(home, "store");
     await makePrivateFolder(layout);
     await ensureLayoutMarker(layout);
-    const blobs = await BlobStore.open(layout);
-    const store = new ImageStore(home, layout, blobs, Catalog.open(home));
-    await store.#recoverCatalog();
+    const catalog = Catalog.open(home);
+    const leases = new Leases(catalog.database);
+    const blobs = await BlobStore.open(layout, () => leases.work());
+    const store = new ImageStore(home, layout, blobs, catalog, leases);
+    await store.#settle();
     return store;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#leases.close();
     this.catalog.close();
   }
 
@@ -77,12 +96,7 @@ export class ImageStore implements AsyncDisposable {
 
   /** Claims a name for an image that this process is about to make; `name-busy` when another one has it. */
   reserveName({ name, tag }: Reference): Lease {
-    return this.reserve("image", formatReference({ name, tag }));
-  }
-
-  /** Claims something; while the claim lasts, blobs that are younger than it are not collected. */
-  reserve(kind: string, key: string): Lease {
-    return takeLease(this.catalog.database, kind, key);
+    return this.#leases.claim("image", formatReference({ name, tag }));
   }
 
   /**
@@ -102,7 +116,7 @@ export class ImageStore implements AsyncDisposable {
     for (const layer of manifest.layers) await this.#requireBlob(layer);
     const { digest, sizeBytes } = await this.blobs.put(Buffer.from(JSON.stringify(manifest)));
     const stored = { digest, manifest, manifestBytes: sizeBytes, config: image.config };
-    this.#record(stored, reference);
+    this.change(() => this.record(stored, reference));
     return stored;
   }
 
@@ -126,15 +140,25 @@ export class ImageStore implements AsyncDisposable {
     const variables = config.doppel.firmwareVariables;
     if (variables !== undefined && !layers.has(variables))
       throw new DoppelError("config-corrupt", `its firmware variables are no layer of the image ${digest}`);
-    this.#record(stored, reference);
+    this.change(() => this.record(stored, reference));
     return stored;
   }
 
-  /** Finds an image; `image-unknown` names what is there instead. */
+  /**
+   * Finds an image and keeps it and all of its blobs until this store is closed, whoever removes it meanwhile. `image-unknown`
+   * names what is there instead.
+   */
   async resolve(reference: Reference): Promise<StoredImage> {
-    const digest = reference.digest ?? this.catalog.digestOf(reference.name, reference.tag);
-    if (digest === undefined || !this.catalog.has(digest)) throw this.#unknown(reference);
+    const digest = this.#leases.use(() => this.#digestOf(reference));
+    if (digest === undefined) throw this.#unknown(reference);
     return await this.load(digest);
+  }
+
+  /** The digest of an image, for who needs no more; it may be removed at any time. `image-unknown` as `resolve`. */
+  find(reference: Reference): string {
+    const digest = this.#digestOf(reference);
+    if (digest === undefined) throw this.#unknown(reference);
+    return digest;
   }
 
   /** Reads the manifest and config of an image by its digest. */
@@ -177,46 +201,68 @@ export class ImageStore implements AsyncDisposable {
     }
   }
 
-  /** Records what was attached to an image; src/store/attachments.ts writes it. */
+  /** Records what was attached to an image; src/store/attachments.ts writes it. `image-unknown` when that is gone. */
   addAttachment(attachment: Attachment): void {
-    this.catalog.transaction(() => {
+    this.change(() => {
+      const { digest, subject } = attachment;
+      if (!this.catalog.has(subject))
+        throw new DoppelError("image-unknown", `the image ${subject} was removed meanwhile`);
+      this.#requireNow([digest]);
+      const manifest = readFileSync(this.blobs.pathOf(digest));
+      const { config, layers } = parseAttachmentManifest(manifest, digest);
+      this.#requireNow([config.digest, ...layers.map((layer) => layer.digest)]);
       this.catalog.addAttachment(attachment);
-      this.#writeIndex();
     });
   }
 
-  /** Names an image that is here; returns the digest that had the name before. */
+  /** Names an image that is here; returns the digest that had the name before. `image-unknown` when it is gone. */
   tag({ name, tag }: Reference, digest: string): string | undefined {
-    return this.catalog.transaction(() => {
+    return this.change(() => {
+      if (!this.catalog.has(digest)) throw new DoppelError("image-unknown", `there is no image ${digest}`);
       const before = this.catalog.digestOf(name, tag);
       this.catalog.setTag(name, tag, digest);
-      this.#writeIndex();
       return before;
     });
   }
 
-  /** Takes a tag away; the image's blobs stay until `collectGarbage` (src/store/gc.ts). */
-  untag(reference: Reference): void {
-    this.catalog.transaction(() => {
-      if (this.catalog.digestOf(reference.name, reference.tag) === undefined) throw this.#unknown(reference);
-      this.catalog.removeTag(reference.name, reference.tag);
-      this.#writeIndex();
+  /** What `untag` would take away. `image-unknown` when there is no such image. */
+  removalOf(reference: Reference): Removal {
+    const digest = this.find(reference);
+    const tags = this.catalog.tagsOf(digest);
+    const isMeant = ({ name, tag }: { name: string; tag: string }) =>
+      name === reference.name && (reference.digest !== undefined || tag === reference.tag);
+    const names = tags.filter(isMeant);
+    return { digest, names, left: tags.length - names.length };
+  }
+
+  /**
+   * Takes a tag away, or with a digest all tags of that name that the image has; its blobs stay until `collectGarbage`
+   * (src/store/gc.ts). `allow` is asked first, and throws when it must not be.
+   */
+  untag(reference: Reference, allow: (removal: Removal) => void = () => {}): Removal {
+    return this.change(() => {
+      const removal = this.removalOf(reference);
+      allow(removal);
+      for (const { name, tag } of removal.names) this.catalog.removeTag(name, tag);
+      return removal;
     });
   }
 
-  /** Forgets an image that has no tag, and what is attached to it; blobs stay until `collectGarbage`. */
-  removeImage(digest: string): void {
-    this.catalog.transaction(() => {
-      this.catalog.removeImage(digest);
-      this.#writeIndex();
+  /** Changes the catalog and index.json together: both, or neither. Nothing else writes to them meanwhile. */
+  change<T>(change: () => T): T {
+    return this.catalog.transaction(() => {
+      const result = change();
+      writeLayout(this.catalog, this.layout);
+      return result;
     });
   }
 
-  #record(image: StoredImage, { name, tag }: Reference): void {
-    this.catalog.transaction(() => {
-      this.catalog.add(summaryOf(image), name, tag);
-      this.#writeIndex();
-    });
+  /** Records a sealed image, inside `change`: all of its blobs lie in their places from here on. */
+  record({ digest, manifest, ...image }: StoredImage, { name, tag }: Partial<Reference> = {}): void {
+    this.#requireNow([digest, manifest.config.digest, ...manifest.layers.map((layer) => layer.digest)]);
+    const summary = summaryOf({ digest, manifest, ...image });
+    const parent = summary.parent === null ? null : this.catalog.currentDigest(summary.parent);
+    this.catalog.add({ ...summary, parent }, name, tag);
   }
 
   async #requireBlob(layer: Descriptor): Promise<void> {
@@ -226,33 +272,44 @@ export class ImageStore implements AsyncDisposable {
     throw new DoppelError("blob-missing", `blob ${layer.digest} ${found}: the image is not sealed`);
   }
 
-  /** Inside a write transaction: makes index.json say what the catalog says. */
-  #writeIndex(): void {
-    const sizes = this.catalog.manifestSizes();
-    const entries: IndexEntry[] = this.catalog.list().map(({ digest, name, tag }) => ({
-      digest,
-      name,
-      tag,
-      sizeBytes: sizes.get(digest) ?? 0,
-    }));
-    const referrers = this.catalog
-      .attachments()
-      .map(({ digest, manifestBytes, artifactType, annotations }) => ({
-        digest,
-        sizeBytes: manifestBytes,
-        artifactType,
-        annotations,
-      }));
-    writeLayoutIndex(this.layout, { images: entries, referrers });
+  /** Inside a transaction: what an image names must lie in its place when the transaction ends. */
+  #requireNow(digests: readonly string[]): void {
+    let restored = false;
+    for (const digest of digests) {
+      if (this.blobs.sizeNow(digest) !== undefined) continue;
+      if (!this.blobs.restore(digest))
+        throw new DoppelError("blob-missing", `blob ${digest} is not in the store: the image is not sealed`);
+      restored = true;
+    }
+    if (restored) this.blobs.quarantine.sync();
+  }
+
+  #digestOf(reference: Reference): string | undefined {
+    const { name, tag, digest } = reference;
+    const found =
+      digest === undefined ? this.catalog.digestOf(name, tag) : this.catalog.currentDigest(digest);
+    return found !== undefined && this.catalog.has(found) ? found : undefined;
+  }
+
+  async #settle(): Promise<void> {
+    if (agreesWithLayout(this.catalog, this.layout)) return;
+    if (this.catalog.isEmpty()) await this.#recoverCatalog();
+    this.catalog.transaction(() => {
+      if (!agreesWithLayout(this.catalog, this.layout)) writeLayout(this.catalog, this.layout);
+    });
   }
 
   async #recoverCatalog(): Promise<void> {
-    if (!this.catalog.isEmpty()) return;
-    const { images, referrers } = await readLayoutIndex(this.layout);
-    for (const entry of images) {
+    const { images, unnamed, referrers } = await readLayoutIndex(this.layout);
+    const replaced: { digest: string; replaces: string }[] = [];
+    const entries: (UnnamedEntry & Partial<IndexEntry>)[] = [...unnamed, ...images];
+    for (const entry of entries) {
       const image = await this.load(entry.digest);
       this.catalog.transaction(() => this.catalog.add(summaryOf(image), entry.name, entry.tag));
+      const { replaces } = image.config.doppel.lineage;
+      if (replaces !== undefined) replaced.push({ digest: entry.digest, replaces });
     }
+    for (const { digest, replaces } of replaced) this.catalog.replace(replaces, digest);
     for (const { digest, sizeBytes } of referrers) {
       const attachment = attachmentOf(await readAttachmentManifest(this.blobs, digest), digest, sizeBytes);
       if (this.catalog.has(attachment.subject)) this.catalog.addAttachment(attachment);
@@ -265,30 +322,4 @@ export class ImageStore implements AsyncDisposable {
     const hint = near.length > 0 ? `there is ${near.join(", ")}` : "see 'doppel images ls'";
     return new DoppelError("image-unknown", `there is no image ${formatReference(reference)}`, { hint });
   }
-}
-
-function summaryOf(image: StoredImage): ImageSummary & { manifestBytes: number } {
-  const { doppel } = image.config;
-  const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
-  return {
-    digest: image.digest,
-    created: image.config.created,
-    host: doppel.host,
-    os: osName(doppel.facts),
-    grade: doppel.grade,
-    disks: doppel.disks.length,
-    diskBytes: sum(doppel.disks.map((disk) => disk.sizeBytes)),
-    dataBytes: sum(doppel.disks.map((disk) => disk.dataBytes)),
-    storedBytes: sum(image.manifest.layers.map((layer) => layer.size)) + image.manifest.config.size,
-    readErrors: sum(doppel.disks.map((disk) => disk.readErrors.length)),
-    parent: doppel.lineage.parent,
-    manifestBytes: image.manifestBytes,
-  };
-}
-
-/** The operating system's name out of the machine facts, for listings; `-` when they have none. */
-function osName(facts: Record<string, unknown>): string {
-  const os = facts.os;
-  if (typeof os !== "object" || os === null || !("prettyName" in os)) return "-";
-  return typeof os.prettyName === "string" ? os.prettyName : "-";
 }

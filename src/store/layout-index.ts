@@ -1,8 +1,17 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { temporaryName } from "../durable-file.ts";
+import { syncFolderNow, temporaryName } from "../durable-file.ts";
 import { systemErrorCode } from "../errors.ts";
 import { digestSchema, parseJsonBlob } from "../image/config.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
@@ -10,13 +19,18 @@ import { MEDIA_TYPES } from "../image/manifest.ts";
 /** The content of the file `oci-layout`. */
 export const LAYOUT_MARKER = '{"imageLayoutVersion":"1.0.0"}\n';
 
+const INDEX_FILE = "index.json";
 const REF_NAME = "org.opencontainers.image.ref.name";
 
-export interface IndexEntry {
-  digest: string;
-  sizeBytes: number;
+export interface IndexEntry extends UnnamedEntry {
   name: string;
   tag: string;
+}
+
+/** An image that is kept for the sake of a child or a machine. */
+export interface UnnamedEntry {
+  digest: string;
+  sizeBytes: number;
 }
 
 /** A manifest that refers to another one by its `subject` (OCI image specification, manifest.md). */
@@ -29,6 +43,7 @@ export interface ReferrerEntry {
 
 export interface LayoutIndex {
   images: IndexEntry[];
+  unnamed: UnnamedEntry[];
   referrers: ReferrerEntry[];
 }
 
@@ -54,62 +69,72 @@ export async function ensureLayoutMarker(layout: string): Promise<void> {
 }
 
 /**
- * Writes index.json so that it lists exactly `images` and `referrers`. Synchronous on purpose: it runs inside the catalog's write
- * transaction, so that two processes cannot interleave.
+ * Writes index.json so that it lists exactly `index`, and returns its stamp. Synchronous on purpose: it runs inside the
+ * catalog's write transaction, so that two processes cannot interleave.
  */
-export function writeLayoutIndex(layout: string, index: LayoutIndex): void {
-  const content = formatLayoutIndex(index);
-  const path = join(layout, "index.json");
+export function writeLayoutIndex(layout: string, index: LayoutIndex): string {
+  const path = join(layout, INDEX_FILE);
   const temporary = temporaryName(path);
   const file = openSync(temporary, "wx", 0o600);
+  let stamp: string;
   try {
-    writeSync(file, content);
+    writeFileSync(file, formatLayoutIndex(index));
     fsyncSync(file);
+    stamp = stampOf(fstatSync(file, { bigint: true }));
   } finally {
     closeSync(file);
   }
   renameSync(temporary, path);
-  const folder = openSync(layout, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
+  syncFolderNow(layout);
+  return stamp;
+}
+
+/** What tells this index.json from any other one that was or will be there; undefined when there is none. */
+export function layoutIndexStamp(layout: string): string | undefined {
+  const found = statSync(join(layout, INDEX_FILE), { bigint: true, throwIfNoEntry: false });
+  return found && stampOf(found);
+}
+
+function stampOf({ ino, size, mtimeNs }: BigIntStats): string {
+  return `${ino}-${size}-${mtimeNs}`;
 }
 
 /** The content of index.json (OCI image specification, image-layout.md). */
-export function formatLayoutIndex({ images, referrers }: LayoutIndex): string {
-  const tagged = images.map(({ digest, sizeBytes, name, tag }) => ({
+export function formatLayoutIndex({ images, unnamed, referrers }: LayoutIndex): string {
+  const describe = ({ digest, sizeBytes }: UnnamedEntry) => ({
     mediaType: MEDIA_TYPES.manifest,
     digest,
     size: sizeBytes,
     artifactType: MEDIA_TYPES.artifact,
-    annotations: { [REF_NAME]: `${name}:${tag}` },
+  });
+  const tagged = images.map((image) => ({
+    ...describe(image),
+    annotations: { [REF_NAME]: `${image.name}:${image.tag}` },
   }));
   const referring = referrers.map(({ sizeBytes, ...entry }) => ({
     mediaType: MEDIA_TYPES.manifest,
     size: sizeBytes,
     ...entry,
   }));
-  const manifests = [...tagged, ...referring];
-  return JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }, undefined, 2);
+  const manifests = [...tagged, ...unnamed.map(describe), ...referring];
+  return JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests });
 }
 
 /** What index.json lists; nothing when there is no such file. */
 export async function readLayoutIndex(layout: string): Promise<LayoutIndex> {
   let content: Buffer;
   try {
-    content = await readFile(join(layout, "index.json"));
+    content = await readFile(join(layout, INDEX_FILE));
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return { images: [], referrers: [] };
+    if (systemErrorCode(error) === "ENOENT") return { images: [], unnamed: [], referrers: [] };
     throw error;
   }
   return parseLayoutIndex(content, "index.json of the store");
 }
 
-/** Reads the content of an index.json; `index-corrupt` when it is none. Entries that are neither named nor referrers are left out. */
+/** Reads the content of an index.json; `index-corrupt` when it is none. What is no image and no referrer is left out. */
 export function parseLayoutIndex(content: Buffer, name: string): LayoutIndex {
-  const found: LayoutIndex = { images: [], referrers: [] };
+  const found: LayoutIndex = { images: [], unnamed: [], referrers: [] };
   for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", name).manifests) {
     const { digest, size: sizeBytes, artifactType, annotations = {} } = manifest;
     const reference = annotations[REF_NAME];
@@ -121,6 +146,7 @@ export function parseLayoutIndex(content: Buffer, name: string): LayoutIndex {
         name: reference.slice(0, colon),
         tag: reference.slice(colon + 1),
       });
+    else if (artifactType === MEDIA_TYPES.artifact) found.unnamed.push({ digest, sizeBytes });
     else if (artifactType !== undefined)
       found.referrers.push({ digest, sizeBytes, artifactType, annotations });
   }

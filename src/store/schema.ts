@@ -42,10 +42,27 @@ const MIGRATIONS = [
      manifest_bytes INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX attachments_by_subject ON attachments (subject);`,
+  `ALTER TABLE leases ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+   CREATE TABLE state (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
+   INSERT INTO state (name, value) VALUES ('sequence', 0);
+   CREATE TABLE replacements (
+     digest TEXT PRIMARY KEY,
+     replacement TEXT NOT NULL,
+     replaced TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE remotes (
+     digest TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE,
+     remote TEXT NOT NULL,
+     seen TEXT NOT NULL,
+     PRIMARY KEY (digest, remote)
+   ) STRICT;
+   CREATE INDEX images_by_parent ON images (parent);`,
 ];
 
 /** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */
 export function migrate(database: Database.Database): void {
+  // Without the transaction, which would wait for whoever writes: nothing is to be done here almost always.
+  if (database.pragma("user_version", { simple: true }) === MIGRATIONS.length) return;
   database
     .transaction(() => {
       const version = database.pragma("user_version", { simple: true }) as number;

@@ -27,7 +27,7 @@ const contenders: Record<string, () => number> = {
     rmSync(path, { force: true });
     doppel("convert", "physical", "--to", "kvm", "--name", "virtual");
     doppel("export", "virtual", "-o", path);
-    doppel("images", "rm", "virtual");
+    doppel("images", "rm", "virtual", "--grace", "0s");
     return statSync(path).size;
   },
   "(w) virt-v2v to qcow2": () => {
