@@ -27,6 +27,11 @@ export class OutputFile {
     return new OutputFile(path, await open(path, "wx", 0o600));
   }
 
+  /** Opens a file that is there, to be written over in place. */
+  static async open(path: string): Promise<OutputFile> {
+    return new OutputFile(path, await open(path, "r+"));
+  }
+
   async truncate(sizeBytes: number): Promise<void> {
     await this.#file.truncate(sizeBytes);
   }

@@ -1,12 +1,21 @@
+import { once } from "node:events";
+import { diffFiles } from "../guest/files/diff.ts";
 import { parseReference } from "../image/reference.ts";
+import { printable } from "../printable.ts";
 import { type DiskDiff, diffImages, type ImageDiff } from "../store/diff.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes } from "../units.ts";
+import { changeOf, differenceJson, differenceText } from "./file-diff-text.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson, table } from "./output.ts";
 
 /** `doppel images diff A B`: what changed between two images. */
-export async function diffCommand(left: string, right: string, options: { json?: boolean }): Promise<void> {
+export async function diffCommand(
+  left: string,
+  right: string,
+  options: { json?: boolean; files?: boolean },
+): Promise<void> {
+  if (options.files) return await filesCommand(left, right, options.json === true);
   await using store = await ImageStore.open();
   const [before, after] = [
     await store.resolve(parseReference(left)),
@@ -15,6 +24,25 @@ export async function diffCommand(left: string, right: string, options: { json?:
   const diff = await diffImages(store, before, after, interruptSignal());
   if (options.json) printJson(diff);
   else process.stdout.write(diffText(diff, left, right));
+}
+
+/** `--files`: with `--json` a line of JSON for each file, as there may be millions of them. */
+async function filesCommand(left: string, right: string, json: boolean): Promise<void> {
+  await using store = await ImageStore.open();
+  const images = [
+    await store.resolve(parseReference(left)),
+    await store.resolve(parseReference(right)),
+  ] as const;
+  const onStage = (what: string) => process.stderr.write(`diff: ${printable(what)}\n`);
+  const signal = interruptSignal();
+  const changes = { added: 0, removed: 0, changed: 0 };
+  for await (const difference of diffFiles(store, images, { signal, onStage })) {
+    changes[changeOf(difference)]++;
+    const line = json ? JSON.stringify(differenceJson(difference)) : differenceText(difference);
+    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain");
+  }
+  const { added, removed, changed } = changes;
+  process.stderr.write(`${added} added, ${removed} removed, ${changed} changed\n`);
 }
 
 function diffText({ changedBytes, disks }: ImageDiff, left: string, right: string): string {

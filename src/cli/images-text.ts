@@ -5,6 +5,7 @@ import type { Attachment, TaggedImage } from "../store/catalog.ts";
 import type { StoredImage } from "../store/image-store.ts";
 import type { VerifyReport } from "../store/verify.ts";
 import { formatBytes } from "../units.ts";
+import { type ImageDrawing, layoutText, lineageText } from "./image-drawing.ts";
 import { table } from "./output.ts";
 import { regionRows } from "./regions-text.ts";
 
@@ -36,6 +37,7 @@ export function describeImage(
   image: StoredImage,
   tags: readonly { name: string; tag: string }[],
   boots: readonly Attachment[],
+  drawing: ImageDrawing,
 ): string {
   const { doppel, created } = image.config;
   const stored = image.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
@@ -51,12 +53,16 @@ export function describeImage(
     ...boots.map(({ annotations, digest }) => `boots     ${annotations[BOOT_TEST_RESULT]} (${digest})`),
     ...(doppel.firmwareVariables ? [`firmware  UEFI variables ${doppel.firmwareVariables}`] : []),
   ];
+  const { lineageTree } = drawing;
+  if (lineageTree.children.length > 0) lines.push("", lineageText(lineageTree, image.digest).trimEnd());
   if (doppel.conversion) lines.push("", ...conversionLines(doppel.conversion));
-  for (const disk of doppel.disks) {
+  for (const [index, disk] of doppel.disks.entries()) {
+    const layout = drawing.disks[index]?.layout;
     lines.push(
       "",
       `disk ${disk.name}: ${formatBytes(disk.sizeBytes)}, ${formatBytes(disk.dataBytes)} of data`,
     );
+    lines.push(layout ? layoutText(layout).trimEnd() : "  its map cannot be read");
     lines.push(table(regionRows(disk.regions), [3, 4]).trimEnd());
     for (const error of disk.readErrors) {
       lines.push(

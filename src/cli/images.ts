@@ -9,6 +9,7 @@ import { refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { verifyImage } from "../store/verify.ts";
 import { formatSeconds } from "../units.ts";
+import { barWidth, drawImage, drawingJson } from "./image-drawing.ts";
 import { addCleaningCommands } from "./images-clean.ts";
 import { diffCommand } from "./images-diff.ts";
 import { describeImage, imageTable, verifyText } from "./images-text.ts";
@@ -50,6 +51,7 @@ export function imagesCommand(): Command {
     .description(
       "what changed between two images, by disk and file system, from the hashes of their clusters",
     )
+    .option("--files", "by file: added, removed, changed; with --json a line for each")
     .option("--json", "print the result as JSON")
     .action(diffCommand);
   command
@@ -92,10 +94,18 @@ async function show(ref: string, options: JsonOption & { evidence?: string }): P
   const attachments = store.catalog.attachments(image.digest);
   const tests = attachments.filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
   if (options.evidence !== undefined) await writeEvidence(store, ref, tests[0], options.evidence);
+  const drawing = await drawImage(store, image, barWidth(process.stdout.columns));
   if (options.json) {
-    return printJson({ digest: image.digest, ...image.config.doppel, manifest: image.manifest, attachments });
+    const { doppel } = image.config;
+    return printJson({
+      digest: image.digest,
+      ...doppel,
+      ...drawingJson(drawing),
+      manifest: image.manifest,
+      attachments,
+    });
   }
-  process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest), tests));
+  process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest), tests, drawing));
 }
 
 async function writeEvidence(

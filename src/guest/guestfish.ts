@@ -1,3 +1,4 @@
+import assert from "node:assert";
 import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,12 +14,17 @@ export interface GuestDisk {
 
 const START_MS = 300_000;
 const COMMAND_MS = 600_000;
+/** A script that goes through every file of a guest. */
+const SCRIPT_MS = 24 * 3600 * 1000;
 /** Encrypted devices for which keys are held ready. */
 const MOST_DEVICES = 64;
 const PIPE_BYTES = 60_000;
 const ISO_LABEL = "iso";
 /** The device of the `iso` that an appliance was started with. */
 export const ISO_DEVICE = `/dev/disk/guestfs/${ISO_LABEL}`;
+const SCRATCH_LABEL = "scratch";
+/** The device of the `scratch` that an appliance was started with. */
+export const SCRATCH_DEVICE = `/dev/disk/guestfs/${SCRATCH_LABEL}`;
 /** Most bytes of a file that is read into memory. */
 const MOST_FILE_BYTES = 512 * 1024 * 1024;
 
@@ -50,12 +56,18 @@ export class Guestfish implements AsyncDisposable {
   }
 
   /**
-   * Starts an appliance with the disks; `keys` are for encrypted ones, `iso` is an image that is only read. Throws `guestfs-failed`, or `program-missing`
-   * without libguestfs.
+   * Starts an appliance with the disks; `keys` are for encrypted ones, `iso` is an image that is only read, `scratch` a file of ours
+   * that both sides read and write. Throws `guestfs-failed`, or `program-missing` without libguestfs.
    */
   static async start(
     disks: readonly GuestDisk[],
-    options: { useTcg: boolean; keys?: readonly string[]; iso?: string; signal?: AbortSignal },
+    options: {
+      useTcg: boolean;
+      keys?: readonly string[];
+      iso?: string;
+      scratch?: string;
+      signal?: AbortSignal;
+    },
   ): Promise<Guestfish> {
     const keys = options.keys ?? [];
     const folder = await mkdtemp(join(tmpdir(), "doppel-guest-"));
@@ -82,6 +94,8 @@ export class Guestfish implements AsyncDisposable {
         for (const disk of disks) await guestfish.#addDisk(disk);
         if (options.iso !== undefined)
           await guestfish.run("add-drive", options.iso, "format:raw", "readonly:true", `label:${ISO_LABEL}`);
+        if (options.scratch !== undefined)
+          await guestfish.run("add-drive", options.scratch, "format:raw", `label:${SCRATCH_LABEL}`);
         await guestfish.run("run");
         return guestfish;
       } catch (error) {
@@ -103,6 +117,18 @@ export class Guestfish implements AsyncDisposable {
     throw new DoppelError("guestfs-failed", `${command} failed in the guest: ${failure}`, {
       details: { command, args: args.slice(0, 2) },
     });
+  }
+
+  /**
+   * Runs a script in the shell of the appliance, which is not the guest's: its file systems are below /sysroot. Never with words
+   * that come from a guest, and without quotes: a backslash does. Throws `guestfs-failed` when it does not end well.
+   */
+  async script(text: string): Promise<void> {
+    // guestfish takes the argument for a list of words, drops quotes, and puts a blank between each two for the shell.
+    assert(!/["'\n\t]| {2}/.test(text));
+    const end = (await this.run("debug", "sh", `{ ${text}; } 2>&1 && echo done`)).trim();
+    if (end === "done") return;
+    throw new DoppelError("guestfs-failed", `the appliance could not go on: ${end.slice(-500)}`);
   }
 
   /** As `run`; undefined when the command fails. */
@@ -234,7 +260,7 @@ export class Guestfish implements AsyncDisposable {
       [`--remote=${this.#pid}`, "--", `-${command}`, ...args],
       {
         env: this.#env,
-        timeoutMs: COMMAND_MS,
+        timeoutMs: command === "debug" ? SCRIPT_MS : COMMAND_MS,
         allowFailure: true,
         ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       },

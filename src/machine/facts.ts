@@ -106,6 +106,8 @@ export const machineFactsSchema = z.looseObject({
     licenceFamily: text,
   }),
   modules: z.array(z.string()).default([]),
+  /** Of an imported machine: members that nobody told, which have a usual value. */
+  assumed: z.array(z.string()).optional(),
 });
 
 export type MachineFacts = z.infer<typeof machineFactsSchema>;

@@ -18,6 +18,7 @@ export function describeFacts(facts: MachineFacts): string {
     "  disks",
     ...blockStack(facts).flatMap((node) => describeNode(node, "    ")),
     `  modules    ${facts.modules.length} loaded`,
+    ...(facts.assumed?.length ? [`  assumed    ${facts.assumed.join(", ")}: nobody told`] : []),
   ];
   return `${lines.join("\n")}\n`;
 }

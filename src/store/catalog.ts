@@ -107,6 +107,13 @@ export class Catalog {
     return this.database.prepare("SELECT 1 FROM images WHERE digest = ?").get(digest) !== undefined;
   }
 
+  /** What is recorded of one image; undefined when it is not here. */
+  summary(digest: string): ImageSummary | undefined {
+    return this.database
+      .prepare<[string], ImageSummary>(`SELECT ${COLUMNS} FROM images WHERE digest = ?`)
+      .get(digest);
+  }
+
   isEmpty(): boolean {
     return this.database.prepare("SELECT 1 FROM images LIMIT 1").get() === undefined;
   }
@@ -155,7 +162,9 @@ export class Catalog {
 
   childrenOf(digest: string): string[] {
     return this.database
-      .prepare<[string], { digest: string }>("SELECT digest FROM images WHERE parent = ?")
+      .prepare<[string], { digest: string }>(
+        "SELECT digest FROM images WHERE parent = ? ORDER BY created, digest",
+      )
       .all(digest)
       .map((row) => row.digest);
   }
