@@ -1,0 +1,196 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Registry } from "../../fixtures/registry.ts";
+import { sealSlices, writePack } from "../../fixtures/small-images.ts";
+import type { Manifest } from "../../src/image/manifest.ts";
+import { ImageStore } from "../../src/store/image-store.ts";
+import { Doppel, packageRoot, possible, Source } from "./doppel.ts";
+
+const SEED = Number(process.env.DOPPEL_SEED ?? Date.now() % 1_000_000);
+const KILLS = Number(process.env.DOPPEL_KILLS ?? 200);
+const AT_ONCE = 6;
+/** Of those that run at once; the others are what the killed ones have for company. */
+const KILLED_AT_ONCE = 5;
+
+/** Numbers below one that follow from a seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const random = randomFrom(SEED);
+const below = (end: number) => Math.floor(random() * end);
+
+describe.skipIf(!possible || !Registry.available())(`a store of whose commands ${KILLS} are killed`, () => {
+  const doppel = new Doppel();
+  const scratch = mkdtempSync(join(tmpdir(), "doppel-kills-"));
+  const tar = join(scratch, "loaded.tar");
+  let registry: Registry;
+  let source: Source;
+
+  /** Commands by name; what they name may be gone by then. Each is killed at moments of its own. */
+  const operations: Record<string, (n: number) => string[]> = {
+    capture: (n) => [...source.capture, "--name", `captured:${n % 3}`],
+    push: (n) => ["push", `kept:${n % 4}`, `${registry.host}/pushed:${n % 3}`],
+    pushVolatile: (n) => ["push", `volatile:${n % 4}`, `${registry.host}/volatile:${n % 3}`],
+    pull: (n) => ["pull", `${registry.host}/site:${n % 3}`, `pulled:${n % 3}`],
+    load: () => ["load", tar],
+    tag: (n) => ["images", "tag", `volatile:${n % 4}`, `named:${n % 2}`],
+    remove: (n) => ["images", "rm", REMOVABLE[n % REMOVABLE.length] ?? "", "--grace", "0s"],
+    collect: () => ["images", "gc", "--grace", "0s"],
+    collectLater: () => ["images", "gc", "--grace", "1s"],
+  };
+  const REMOVABLE = [
+    ...["volatile:0", "volatile:1", "volatile:2", "volatile:3", "named:0", "named:1", "loaded:0", "loaded:1"],
+    ...["captured:0", "captured:1", "captured:2", "pulled:0", "pulled:1", "pulled:2"],
+  ];
+  /** Captures take the longest. */
+  const CHOICES = [
+    ...Object.keys(operations).flatMap((name) => (name === "capture" ? [name] : [name, name])),
+    ...["remove", "remove", "collect"],
+  ];
+
+  beforeAll(async () => {
+    [registry, source] = await Promise.all([Registry.start(), Source.start(1)]);
+    {
+      await using store = await ImageStore.open(doppel.home);
+      const pack = await writePack(store, "kept", 32);
+      let parent: string | undefined;
+      for (let n = 0; n < 4; n++)
+        parent = (
+          await sealSlices(
+            store,
+            `kept:${n}`,
+            [{ pack, firstFrame: 8 * n, count: 8 }],
+            parent ? { parent } : {},
+          )
+        ).digest;
+      for (let n = 0; n < 3; n++) {
+        const own = await writePack(store, `remote ${n}`, 8);
+        await sealSlices(store, `site:${n}`, [
+          { pack: own, firstFrame: 0, count: 8 },
+          { pack, firstFrame: 0, count: 4 },
+        ]);
+        await doppel.json("push", `site:${n}`, `${registry.host}/site:${n}`);
+        store.untag({ name: "site", tag: String(n) });
+      }
+      for (let n = 0; n < 2; n++)
+        await sealSlices(store, `loaded:${n}`, [{ pack, firstFrame: n, count: 20 }]);
+    }
+    await doppel.json("save", "loaded:0", "loaded:1", "-o", tar);
+    await refill(0);
+  });
+
+  afterAll(async () => {
+    await source?.[Symbol.asyncDispose]();
+    await registry?.[Symbol.asyncDispose]();
+    doppel[Symbol.dispose]();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+
+  /** New images that can be removed; some of their packs were removed before, some use those of images that stay. */
+  async function refill(round: number): Promise<void> {
+    await using store = await ImageStore.open(doppel.home);
+    const kept = await writePack(store, "kept", 32);
+    for (let n = 0; n < 4; n++) {
+      const pack = await writePack(store, `volatile ${(round + n) % 3}`, 16);
+      const slices = [
+        { pack, firstFrame: n, count: 6 },
+        { pack: kept, firstFrame: n, count: 3 },
+      ];
+      await sealSlices(store, `volatile:${n}`, slices);
+    }
+  }
+
+  /** Runs each command once to its end, and tells how many steps it has. */
+  async function measure(name: string): Promise<number> {
+    const countTo = join(scratch, name);
+    const { code, stderr } = await start(name, 0, { COUNT_TO: countTo }).ended;
+    expect(code, `${name}: ${stderr}`).toBe(0);
+    return Number(readFileSync(countTo, "utf8"));
+  }
+
+  function start(name: string, n: number, env: Record<string, string>) {
+    const hook = `--import=${join(packageRoot, "fixtures/kill-at.mjs")}`;
+    return doppel.startAs({ NODE_OPTIONS: hook, ...env }, ...(operations[name]?.(n) ?? []));
+  }
+
+  /** Digests of the blobs that index.json leads to, read as any client of OCI layouts would. */
+  function referenced(): Set<string> {
+    const read = <T>(digest: string): T => JSON.parse(readFileSync(blobPath(digest), "utf8"));
+    const index: { manifests: { digest: string }[] } = JSON.parse(
+      readFileSync(join(doppel.home, "store/index.json"), "utf8"),
+    );
+    const found = new Set<string>();
+    for (const { digest } of index.manifests) {
+      const { config, layers } = read<Manifest>(digest);
+      for (const blob of [{ digest }, config, ...layers]) found.add(blob.digest);
+    }
+    return found;
+  }
+
+  function blobPath(digest: string): string {
+    return join(doppel.home, "store/blobs/sha256", digest.replace("sha256:", ""));
+  }
+
+  /** The catalog opens, and everything that it and index.json name is there, with its size. */
+  async function expectSound(): Promise<void> {
+    await using store = await ImageStore.open(doppel.home);
+    expect(store.catalog.database.pragma("integrity_check", { simple: true })).toBe("ok");
+    for (const digest of store.catalog.digests()) {
+      const { manifest } = await store.load(digest);
+      for (const { digest: blob, size } of [manifest.config, ...manifest.layers])
+        expect(statSync(blobPath(blob), { throwIfNoEntry: false })?.size, blob).toBe(size);
+    }
+    for (const digest of referenced()) expect(existsSync(blobPath(digest)), digest).toBe(true);
+    const kept = store.list().filter(({ name }) => name === "kept");
+    expect(kept.map(({ tag }) => tag).sort()).toEqual(["0", "1", "2", "3"]);
+  }
+
+  it(`stays sound (seed ${SEED})`, async () => {
+    const steps: Record<string, number> = {};
+    for (const name of Object.keys(operations)) {
+      await refill(0);
+      steps[name] = await measure(name);
+    }
+    let killed = 0;
+    const byName: Record<string, number> = {};
+    for (let round = 0; killed < KILLS; round++) {
+      await refill(round);
+      const running = Array.from({ length: AT_ONCE }, (_, index) => {
+        const name = CHOICES[below(CHOICES.length)] ?? "";
+        const at = String(1 + below(steps[name] ?? 1));
+        const words = { name, n: below(12), killAt: index < KILLED_AT_ONCE ? at : "none" };
+        return { ...words, ...start(name, words.n, index < KILLED_AT_ONCE ? { KILL_AT: at } : {}) };
+      });
+      for (const { name, n, killAt, child, ended } of running) {
+        const { stderr } = await ended;
+        const what = `seed ${SEED}, round ${round}: ${name} ${n}, killed at step ${killAt}`;
+        // It is refused, or what it wants has been removed; it never meets a store that is not sound.
+        expect(stderr, what).not.toMatch(/\[(unexpected|blob-|catalog-|manifest-|config-|map-|SQLITE)/i);
+        if (child.signalCode !== "SIGKILL") continue;
+        killed++;
+        byName[name] = (byName[name] ?? 0) + 1;
+      }
+      await expectSound();
+    }
+    for (const name of Object.keys(operations)) expect(byName[name], name).toBeGreaterThan(0);
+    console.log(`seed ${SEED}: ${killed} killed, ${JSON.stringify(byName)}`);
+    const report = await doppel.json("images", "gc", "--grace", "0s");
+    expect(report).toMatchObject({ waitingBlobs: 0, waitsFor: null });
+    const blobs = readdirSync(join(doppel.home, "store/blobs/sha256")).map((hex) => `sha256:${hex}`);
+    expect(blobs.sort()).toEqual([...referenced()].sort());
+    for (const folder of ["uploads", "quarantine"])
+      expect(readdirSync(join(doppel.home, "store", folder))).toEqual([]);
+    const listed = (await doppel.json("images", "ls")) as unknown as { name: string; tag: string }[];
+    for (const { name, tag } of listed)
+      expect(await doppel.json("images", "verify", `${name}:${tag}`)).toMatchObject({ findingCount: 0 });
+  });
+});
