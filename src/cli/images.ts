@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
-import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
+import { BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
 import { formatReference, parseLocalReference, parseReference } from "../image/reference.ts";
 import { saveAttachment } from "../store/attachments.ts";
 import type { Attachment } from "../store/catalog.ts";
@@ -12,8 +12,10 @@ import { formatSeconds } from "../units.ts";
 import { barWidth, drawImage, drawingJson } from "./image-drawing.ts";
 import { addCleaningCommands } from "./images-clean.ts";
 import { diffCommand } from "./images-diff.ts";
+import { addPruneCommand } from "./images-prune.ts";
 import { describeImage, imageTable, verifyText } from "./images-text.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { listedImages } from "./listed-images.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -70,6 +72,7 @@ export function imagesCommand(): Command {
     .option("--json", "print the result as JSON")
     .action(verify);
   addCleaningCommands(command);
+  addPruneCommand(command);
   return command;
 }
 
@@ -77,13 +80,7 @@ async function list(options: JsonOption & { filter: string[] }): Promise<void> {
   const meets = parseFilters(options.filter);
   const now = new Date();
   await using store = await ImageStore.open();
-  const tests = store.catalog.attachments().filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
-  // The newest come first: the last of the reversed list stays.
-  const newest = new Map(
-    tests.toReversed().map((test) => [test.subject, test.annotations[BOOT_TEST_RESULT]]),
-  );
-  const listed = store.list().map((image) => ({ ...image, boots: newest.get(image.digest) ?? null }));
-  const images = listed.filter((image) => meets(image, now));
+  const images = listedImages(store).filter((image) => meets(image, now));
   if (options.json) printJson(images);
   else process.stdout.write(imageTable(images, now));
 }
