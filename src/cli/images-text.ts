@@ -3,7 +3,6 @@ import type { ConversionRecord } from "../image/config.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
 import type { Attachment, TaggedImage } from "../store/catalog.ts";
 import type { StoredImage } from "../store/image-store.ts";
-import type { VerifyReport } from "../store/verify.ts";
 import { formatBytes } from "../units.ts";
 import { type ImageDrawing, layoutText, lineageText } from "./image-drawing.ts";
 import { table } from "./output.ts";
@@ -82,21 +81,6 @@ function conversionLines({ target, steps }: ConversionRecord): string[] {
     for (const setting of settings) lines.push(`    ${setting}`);
   }
   return lines;
-}
-
-/** The text of `doppel images verify`. */
-export function verifyText(ref: string, report: VerifyReport, elapsed: string): string {
-  const looked = `${report.blobs} blobs, ${report.frames} frames, ${formatBytes(report.bytes)} in ${elapsed}`;
-  if (report.findingCount === 0) return `${ref} is whole: ${looked}\n`;
-  const lines = [`${ref} differs in ${report.findingCount} places (${looked}):`];
-  for (const finding of report.findings) {
-    lines.push(`  ${finding.blob}: ${finding.message}`);
-    for (const { disk, cluster, count, offsetBytes } of finding.hurts) {
-      const which = count === 1 ? `cluster ${cluster}` : `clusters ${cluster} to ${cluster + count - 1}`;
-      lines.push(`    hurts disk ${disk}, ${which} (byte ${offsetBytes})`);
-    }
-  }
-  return `${lines.join("\n")}\n`;
 }
 
 function age(created: Date, now: Date): string {

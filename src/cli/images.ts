@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { DoppelError, EXIT } from "../errors.ts";
+import { DoppelError } from "../errors.ts";
 import { BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
 import { formatReference, parseLocalReference, parseReference } from "../image/reference.ts";
 import { saveAttachment } from "../store/attachments.ts";
@@ -7,17 +7,15 @@ import type { Attachment } from "../store/catalog.ts";
 import { parseFilters } from "../store/filter.ts";
 import { refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
-import { verifyImage } from "../store/verify.ts";
-import { formatSeconds } from "../units.ts";
 import { barWidth, drawImage, drawingJson } from "./image-drawing.ts";
 import { addCleaningCommands } from "./images-clean.ts";
 import { diffCommand } from "./images-diff.ts";
 import { addPruneCommand } from "./images-prune.ts";
-import { describeImage, imageTable, verifyText } from "./images-text.ts";
-import { interruptSignal } from "./interrupt.ts";
+import { addRepairCommand } from "./images-repair.ts";
+import { describeImage, imageTable } from "./images-text.ts";
+import { addVerifyCommand } from "./images-verify.ts";
 import { listedImages } from "./listed-images.ts";
 import { printJson } from "./output.ts";
-import { createProgress } from "./progress.ts";
 
 interface JsonOption {
   json?: boolean;
@@ -66,11 +64,8 @@ export function imagesCommand(): Command {
     .description("take a name away; what it named stays until 'doppel images gc'")
     .option("--json", "print the result as JSON")
     .action(untag);
-  command
-    .command("verify <ref>")
-    .description("read every blob and frame and compare every hash; exit 4 when something differs")
-    .option("--json", "print the result as JSON")
-    .action(verify);
+  addVerifyCommand(command);
+  addRepairCommand(command);
   addCleaningCommands(command);
   addPruneCommand(command);
   return command;
@@ -118,22 +113,6 @@ async function writeEvidence(
   }
   for (const path of await saveAttachment(store, test.digest, folder))
     process.stderr.write(`evidence: ${path}\n`);
-}
-
-async function verify(ref: string, options: JsonOption): Promise<void> {
-  await using store = await ImageStore.open();
-  const image = await store.resolve(parseReference(ref));
-  const progress = createProgress("verify");
-  const started = performance.now();
-  let report: Awaited<ReturnType<typeof verifyImage>>;
-  try {
-    report = await verifyImage(store, image, { onProgress: progress.update, signal: interruptSignal() });
-  } finally {
-    progress.stop();
-  }
-  if (options.json) printJson(report);
-  else process.stdout.write(verifyText(ref, report, formatSeconds((performance.now() - started) / 1000)));
-  if (report.findingCount > 0) process.exitCode = EXIT.different;
 }
 
 async function tag(ref: string, name: string, options: JsonOption): Promise<void> {

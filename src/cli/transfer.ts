@@ -136,10 +136,11 @@ function remoteReference(text: string): Reference & { registry: string } {
   });
 }
 
-function openRepository(
+/** Opens the repository that a reference names. */
+export function openRepository(
   { registry, name }: Reference & { registry: string },
   access: "pull" | "push",
-  { plainHttp = false }: TransferFlags,
+  { plainHttp = false }: { plainHttp?: boolean },
 ): Promise<Repository> {
   return Repository.open({ registry, name, access, plainHttp, signal: interruptSignal() });
 }

@@ -1,9 +1,20 @@
 import { DoppelError } from "../errors.ts";
 import type { Descriptor } from "../image/manifest.ts";
-import type { BlobStore, BlobWriter } from "../store/blobs.ts";
 import { discard, failureOf, type HttpResponse, headerOf, networkFailure } from "./http.ts";
 import { type Repository, wrongContent } from "./repository.ts";
 import { Passing } from "./retry.ts";
+
+/** What takes a blob that is being fetched; `commit` throws `blob-differs` when it has not got what was expected. */
+interface Receiver {
+  append(bytes: Buffer): Promise<void>;
+  commit(expected: string): Promise<unknown>;
+  abort(): Promise<void>;
+}
+
+/** Makes a receiver, and another one when fetching has to start anew: a store's blobs, or what only looks at them. */
+export interface Destination {
+  create(): Promise<Receiver>;
+}
 
 /**
  * Fetches a blob into the store, hashing it on the way; after a cut it goes on where it was. It is in the store only
@@ -11,7 +22,7 @@ import { Passing } from "./retry.ts";
  */
 export async function downloadBlob(
   repository: Repository,
-  store: BlobStore,
+  store: Destination,
   descriptor: Descriptor,
   onReceived: (bytes: number) => void = () => {},
 ): Promise<void> {
@@ -28,17 +39,17 @@ export async function downloadBlob(
 
 class Download {
   readonly #repository: Repository;
-  readonly #store: BlobStore;
+  readonly #store: Destination;
   readonly #descriptor: Descriptor;
   readonly #onReceived: (bytes: number) => void;
-  #writer: BlobWriter | undefined;
+  #writer: Receiver | undefined;
   #receivedBytes = 0;
   #bytesAtFailure = 0;
   #spoiled = false;
 
   constructor(
     repository: Repository,
-    store: BlobStore,
+    store: Destination,
     descriptor: Descriptor,
     onReceived: (bytes: number) => void,
   ) {
@@ -75,7 +86,7 @@ class Download {
     await this.#writer?.abort();
   }
 
-  async #receive(writer: BlobWriter): Promise<void> {
+  async #receive(writer: Receiver): Promise<void> {
     const { digest, size } = this.#descriptor;
     const headers = this.#receivedBytes > 0 ? { range: `bytes=${this.#receivedBytes}-` } : {};
     const response = await this.#repository.ask({ method: "GET", path: `blobs/${digest}`, headers });
@@ -107,7 +118,7 @@ class Download {
     throw await failureOf(response, `fetching ${this.#descriptor.digest}`);
   }
 
-  async #take(response: HttpResponse, writer: BlobWriter, skipBytes: number): Promise<void> {
+  async #take(response: HttpResponse, writer: Receiver, skipBytes: number): Promise<void> {
     let toSkip = skipBytes;
     for await (const received of response.body as AsyncIterable<Buffer>) {
       const piece = received.subarray(Math.min(toSkip, received.length));

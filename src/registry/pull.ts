@@ -65,9 +65,14 @@ export async function pullImage(
 
 const kindSchema = z.looseObject({ artifactType: z.literal(MEDIA_TYPES.artifact) });
 
-function readManifest({ bytes, digest, mediaType }: RemoteManifest, name: string): Manifest {
-  const isOurs = kindSchema.safeParse(parseJson(bytes.toString("utf8"))).success;
-  if (isOurs) return parseManifest(bytes, `${name}@${digest}`);
+function readManifest(found: RemoteManifest, name: string): Manifest {
+  refuseForeign(found, name);
+  return parseManifest(found.bytes, `${name}@${found.digest}`);
+}
+
+/** Refuses what does not even say that it is an image of a machine (`image-foreign`). */
+export function refuseForeign({ bytes, mediaType }: RemoteManifest, name: string): void {
+  if (kindSchema.safeParse(parseJson(bytes.toString("utf8"))).success) return;
   throw new DoppelError(
     "image-foreign",
     `${name} is not an image of a machine but something else (${mediaType})`,

@@ -194,12 +194,17 @@ export class BlobWriter implements AsyncDisposable {
     }
   }
 
+  /** The digest of what was appended so far. */
+  digest(): string {
+    return `sha256:${this.#hash.copy().digest("hex")}`;
+  }
+
   /**
    * Makes the blob durable under its digest; a blob that is there already is kept. Where another digest was `expected`,
    * nothing is kept: `blob-differs`.
    */
   async commit(expected?: string): Promise<{ digest: string; sizeBytes: number }> {
-    const digest = `sha256:${this.#hash.digest("hex")}`;
+    const digest = this.digest();
     if (expected !== undefined && digest !== expected) {
       await this.abort();
       throw new DoppelError("blob-differs", `what was written has the digest ${digest}, not ${expected}`);

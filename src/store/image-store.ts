@@ -149,9 +149,14 @@ export class ImageStore implements AsyncDisposable {
    * names what is there instead.
    */
   async resolve(reference: Reference): Promise<StoredImage> {
+    return await this.load(this.claim(reference));
+  }
+
+  /** As `resolve`, for who can do without what the image's blobs say: they may be damaged. */
+  claim(reference: Reference): string {
     const digest = this.#leases.use(() => this.#digestOf(reference));
     if (digest === undefined) throw this.#unknown(reference);
-    return await this.load(digest);
+    return digest;
   }
 
   /** The digest of an image, for who needs no more; it may be removed at any time. `image-unknown` as `resolve`. */
@@ -170,6 +175,11 @@ export class ImageStore implements AsyncDisposable {
       digest,
     );
     return { digest, manifest, manifestBytes: manifestBlob.length, config };
+  }
+
+  /** Reads the manifest of an image alone. */
+  async loadManifest(digest: string): Promise<Manifest> {
+    return parseManifest(await this.blobs.read(digest, MAX_JSON_BLOB_BYTES), digest);
   }
 
   list(): TaggedImage[] {
