@@ -4,6 +4,7 @@
 #include "capture/copy.h"
 #include "capture/disk.h"
 #include "capture/freeze.h"
+#include "capture/have.h"
 #include "capture/pipeline.h"
 #include "capture/report.h"
 #include "facts/facts.h"
@@ -54,6 +55,17 @@ static void take_request(struct request_message message)
 	pthread_mutex_unlock(&inbox.lock);
 }
 
+/* HAVE is heard here and not in the inbox: the copy that needs it is being carried out. */
+static void take_have(const struct request_message *message)
+{
+	const char *why;
+
+	if (have_take((const unsigned char *)message->payload, message->length, &why) == 0)
+		return;
+	report_error(NULL, "protocol", "HAVE with %s", why);
+	leave(1);
+}
+
 static void *read_messages(void *unused)
 {
 	(void)unused;
@@ -71,6 +83,11 @@ static void *read_messages(void *unused)
 		if (message.type == WIRE_PING) {
 			struct iovec part = {.iov_base = message.payload, .iov_len = message.length};
 			wire_send(WIRE_PONG, &part, 1);
+			free(message.payload);
+			continue;
+		}
+		if (message.type == WIRE_HAVE) {
+			take_have(&message);
 			free(message.payload);
 			continue;
 		}

@@ -1,4 +1,4 @@
-/* The agent protocol, version 1: docs/agent-protocol.md. Mirrored by src/agent/wire.ts. */
+/* The agent protocol, version 2: docs/agent-protocol.md. Mirrored by src/agent/wire.ts. */
 #ifndef DOPPEL_WIRE_H
 #define DOPPEL_WIRE_H
 
@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 
 #define AGENT_VERSION "0.1.0"
-#define WIRE_PROTOCOL 1
+#define WIRE_PROTOCOL 2
 #define WIRE_HEADER_BYTES 8
 #define WIRE_MAX_PAYLOAD_BYTES (8u << 20)
 #define WIRE_MAX_REQUEST_BYTES (1u << 20)
@@ -31,6 +31,8 @@ enum wire_type {
 	WIRE_THAWED = 0x16,
 	WIRE_STATS = 0x17,
 	WIRE_CAPTURE_END = 0x18,
+	WIRE_SAME = 0x19,
+	WIRE_WANT = 0x1a,
 	WIRE_WARNING = 0x1e,
 	WIRE_ERROR = 0x1f,
 	WIRE_FACTS_REQUEST = 0x81,
@@ -38,6 +40,7 @@ enum wire_type {
 	WIRE_CAPTURE_REQUEST = 0x83,
 	WIRE_PING = 0x84,
 	WIRE_STOP = 0x85,
+	WIRE_HAVE = 0x86,
 };
 
 /* Little-endian stores into message buffers. */

@@ -1,10 +1,13 @@
 import { DoppelError } from "../errors.ts";
+import { Interleaving } from "./interleaving.ts";
 import type { AgentMessage } from "./wire.ts";
+import type { RunBatch } from "./wire-clusters.ts";
 
 interface DiskState {
   clusters: number;
   /** The first cluster that a later run of the same pass may start with, by kind. */
   next: Map<string, number>;
+  interleaving: Interleaving;
 }
 
 /** Checks across messages what a message cannot show alone: disks in order, runs ascending and within the disk. */
@@ -20,7 +23,7 @@ export class BatchOrder {
   /** Throws `agent-protocol`. */
   check(message: AgentMessage): void {
     if (message.type === "disk-begin") this.#begin(message.body.disk, message.body.clusters);
-    else if (message.type === "clusters" || message.type === "zeros") this.#batch(message);
+    else if (isBatch(message)) this.#batch(message);
     else if (message.type === "disk-end") this.#end(message.body.disk);
     else if (message.type === "capture-end" && this.#open !== undefined) {
       throw broken(`the capture ended within disk ${this.#open}`);
@@ -30,7 +33,11 @@ export class BatchOrder {
   #begin(disk: number, clusters: number): void {
     if (this.#open !== undefined || disk >= this.#diskCount) throw broken(`disk ${disk} began out of turn`);
     this.#open = disk;
-    this.#disks.set(disk, { clusters, next: this.#disks.get(disk)?.next ?? new Map() });
+    this.#disks.set(disk, {
+      clusters,
+      next: this.#disks.get(disk)?.next ?? new Map(),
+      interleaving: new Interleaving(),
+    });
   }
 
   #end(disk: number): void {
@@ -38,7 +45,7 @@ export class BatchOrder {
     this.#open = undefined;
   }
 
-  #batch({ type, disk, pass, runs }: Extract<AgentMessage, { type: "clusters" | "zeros" }>): void {
+  #batch({ type, disk, pass, runs }: Batch): void {
     const state = this.#open === disk ? this.#disks.get(disk) : undefined;
     if (state === undefined) throw broken(`${type} of disk ${disk} out of turn`);
     const kind = `${type} ${pass}`;
@@ -51,7 +58,15 @@ export class BatchOrder {
     if (next > state.clusters)
       throw broken(`cluster ${next - 1} of disk ${disk}, which has ${state.clusters}`);
     state.next.set(kind, next);
+    if (type !== "zeros" && !state.interleaving.takes(type, pass, runs))
+      throw broken(`${type} of disk ${disk}: cluster ${runs[0]?.firstCluster} is out of order`);
   }
+}
+
+type Batch = { type: "clusters" | "same" | "zeros" } & RunBatch;
+
+function isBatch(message: AgentMessage): message is Extract<AgentMessage, { type: Batch["type"] }> {
+  return message.type === "clusters" || message.type === "same" || message.type === "zeros";
 }
 
 function broken(what: string): DoppelError {

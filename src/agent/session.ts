@@ -2,6 +2,7 @@ import { startProgram } from "../run-program.ts";
 import type { SshConnection } from "../ssh/connection.ts";
 import { BatchOrder } from "./batch-order.ts";
 import { agentPath, readAgentBinary } from "./binary.ts";
+import { HaveSender, type KnownHashes } from "./have-sender.ts";
 import { AgentLink, unexpected } from "./link.ts";
 import { inspectAccount } from "./source-account.ts";
 import { uploadAgent } from "./upload.ts";
@@ -42,6 +43,7 @@ export type CaptureMessage = Exclude<
   | AgentMessageOf<"facts">
   | AgentMessageOf<"plan">
   | AgentMessageOf<"pong">
+  | AgentMessageOf<"want">
   | AgentMessageOf<"error">
 >;
 
@@ -119,12 +121,30 @@ export class AgentSession implements AsyncDisposable {
     return (await this.#answer("plan")).body;
   }
 
-  /** Captures disks. Not reading on slows the agent down; after `idleTimeoutMs` of that it gives up. */
-  async *capture(request: CaptureRequest): AsyncGenerator<CaptureMessage, void> {
-    const order = new BatchOrder(request.disks.length);
-    this.#link.send("capture-request", { ...request, idleTimeoutMilliseconds: this.#idleTimeoutMs });
+  /**
+   * Captures disks; what `known` has of a disk is compared on the source, and answered by SAME. Not reading on slows the
+   * agent down; after `idleTimeoutMs` of that it gives up. Throws what a source of hashes throws, too.
+   */
+  async *capture(request: CaptureRequest, known: KnownHashes = []): AsyncGenerator<CaptureMessage, void> {
+    const have = new HaveSender(known, (payload) => this.#link.send("have", payload));
+    const compare = request.disks.flatMap((_, disk) => (known[disk] ? [disk] : []));
+    const idleTimeoutMilliseconds = this.#idleTimeoutMs;
+    this.#link.send("capture-request", { ...request, compare, idleTimeoutMilliseconds });
+    try {
+      yield* this.#copy(new BatchOrder(request.disks.length), have);
+    } finally {
+      have.end();
+    }
+  }
+
+  async *#copy(order: BatchOrder, have: HaveSender): AsyncGenerator<CaptureMessage, void> {
     for (;;) {
       const message = await this.#link.next();
+      have.throwIfFailed();
+      if (message.type === "want") {
+        have.grant(message.body.disk, message.body.hashes);
+        continue;
+      }
       if (message.type === "hello" || message.type === "facts" || message.type === "plan") {
         throw unexpected(message, "a part of a capture");
       }

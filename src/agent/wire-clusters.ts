@@ -2,7 +2,7 @@ import { DoppelError } from "../errors.ts";
 import { HASH_BYTES, RAW_FRAME_BYTES } from "../image/cluster.ts";
 import { recordLayout } from "../image/record.ts";
 
-// CLUSTERS and ZEROS: docs/agent-protocol.md, "CLUSTERS and ZEROS".
+// CLUSTERS, SAME and ZEROS: docs/agent-protocol.md, "CLUSTERS, SAME and ZEROS".
 
 const BATCH = recordLayout("little", 16, {
   disk: [0, "u32"],
@@ -18,13 +18,13 @@ const MAX_FRAMES_A_MESSAGE = 1024;
 const SHORTEST_FRAME_BYTES = 12;
 
 /** Consecutive clusters of a disk. */
-interface ClusterRun {
+export interface ClusterRun {
   firstCluster: number;
   count: number;
 }
 
-/** Clusters that were read and hold only zeros. */
-export interface ZeroBatch {
+/** Clusters that were read and hold only zeros, or what the host has. */
+export interface RunBatch {
   /** Index into the request's disks. */
   disk: number;
   /** 0 for the first copy; a later pass overrides an earlier one. */
@@ -33,7 +33,7 @@ export interface ZeroBatch {
 }
 
 /** Frames of the clusters of `runs`, in their order. */
-export interface ClusterBatch extends ZeroBatch {
+export interface ClusterBatch extends RunBatch {
   frameCount: number;
   /** 20 bytes a frame: its length (4, little-endian) and the first 16 bytes of the SHA-256 of its raw cluster. */
   table: Buffer;
@@ -54,12 +54,11 @@ export function decodeClusters(payload: Buffer): ClusterBatch {
   return { ...batch, frameCount, table, frames };
 }
 
-/** Reads a ZEROS payload. Throws `agent-protocol`. */
-export function decodeZeros(payload: Buffer): ZeroBatch {
+/** Reads a ZEROS or SAME payload. Throws `agent-protocol`. */
+export function decodeRunBatch(payload: Buffer): RunBatch {
   const { frameCount, tableOffset, clusters: _, ...batch } = decodeRuns(payload);
-  if (frameCount !== 0) throw broken(`${frameCount} frames among zeros`);
-  if (tableOffset !== payload.length)
-    throw broken(`${payload.length - tableOffset} bytes after the runs of zeros`);
+  if (frameCount !== 0) throw broken(`${frameCount} frames in a message that has none`);
+  if (tableOffset !== payload.length) throw broken(`${payload.length - tableOffset} bytes after the runs`);
   return batch;
 }
 

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { DoppelError } from "../errors.ts";
-import { type ClusterBatch, decodeClusters, decodeZeros, type ZeroBatch } from "./wire-clusters.ts";
+import { type ClusterBatch, decodeClusters, decodeRunBatch, type RunBatch } from "./wire-clusters.ts";
 
-// The agent protocol, version 1: docs/agent-protocol.md. Mirrored by native/agent/wire.h.
+// The agent protocol, version 2: docs/agent-protocol.md. Mirrored by native/agent/wire.h.
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const HEADER_BYTES = 8;
 const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 
@@ -40,7 +40,13 @@ const JSON_BODIES = {
     errno: z.int(),
     message: z.string(),
   }),
-  "disk-end": z.object({ disk: count, framesSent: count, zeroClusters: count, readErrors: count }),
+  "disk-end": z.object({
+    disk: count,
+    framesSent: count,
+    sameClusters: count,
+    zeroClusters: count,
+    readErrors: count,
+  }),
   frozen: z.object({ mountpoints: z.array(z.string()), milliseconds: z.number() }),
   thawed: z.object({
     heldMilliseconds: z.number(),
@@ -62,6 +68,7 @@ const JSON_BODIES = {
     readBytes: count,
     sentBytes: count,
     framesSent: count,
+    sameClusters: count,
     zeroClusters: count,
     readErrors: count,
     residentPeakBytes: count,
@@ -69,6 +76,7 @@ const JSON_BODIES = {
     elapsedMilliseconds: z.number(),
     stages: z.object({ read: z.number(), hash: z.number(), compress: z.number(), send: z.number() }),
   }),
+  want: z.object({ disk: count, hashes: count }),
   warning: z.object({ code: z.string(), message: z.string() }),
   error: z.object({
     code: z.string(),
@@ -88,7 +96,8 @@ type JsonMessage = { [K in keyof JsonBodies]: { type: K; body: z.infer<JsonBodie
 export type AgentMessage =
   | JsonMessage
   | ({ type: "clusters" } & ClusterBatch)
-  | ({ type: "zeros" } & ZeroBatch)
+  | ({ type: "same" } & RunBatch)
+  | ({ type: "zeros" } & RunBatch)
   | { type: "pong"; payload: Buffer };
 
 export type AgentMessageOf<T extends AgentMessage["type"]> = Extract<AgentMessage, { type: T }>;
@@ -107,6 +116,8 @@ const SOURCE_TYPES = {
   22: "thawed",
   23: "stats",
   24: "capture-end",
+  25: "same",
+  26: "want",
   30: "warning",
   31: "error",
 } as const satisfies Record<number, AgentMessage["type"]>;
@@ -117,6 +128,7 @@ const HOST_TYPES = {
   "capture-request": 0x83,
   ping: 0x84,
   stop: 0x85,
+  have: 0x86,
 } as const;
 
 export type HostMessageType = keyof typeof HOST_TYPES;
@@ -155,7 +167,8 @@ export function decodeHeader(header: Buffer): MessageHeader {
 export function decodePayload(type: number, payload: Buffer): AgentMessage {
   const name = SOURCE_TYPES[type as keyof typeof SOURCE_TYPES];
   if (name === "clusters") return { type: name, ...decodeClusters(payload) };
-  if (name === "zeros") return { type: name, ...decodeZeros(payload) };
+  if (name === "same") return { type: name, ...decodeRunBatch(payload) };
+  if (name === "zeros") return { type: name, ...decodeRunBatch(payload) };
   if (name === "pong") {
     if (payload.length !== 8) throw protocolError(`PONG of ${payload.length} bytes, expected 8`);
     return { type: name, payload };

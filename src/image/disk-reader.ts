@@ -50,7 +50,7 @@ export class DiskReader implements AsyncDisposable {
     const blob = await this.#openBlob(expected.digest);
     try {
       const index = await readPackIndex(blob, expected.digest);
-      checkPack(expected, blob, index);
+      checkPack(expected, { sizeBytes: blob.sizeBytes, frameCount: index.frameCount });
       this.#open.set(number, { blob, index });
       return { index, source: blob };
     } catch (error) {
@@ -93,11 +93,12 @@ export class DiskReader implements AsyncDisposable {
   }
 }
 
-function checkPack(expected: MapPack, blob: ByteSource, index: PackIndex): void {
-  if (blob.sizeBytes === expected.sizeBytes && index.frameCount === expected.frameCount) return;
+/** Compares a pack with what a disk map says of it. Throws `pack-corrupt`. */
+export function checkPack(expected: MapPack, found: Omit<MapPack, "digest">): void {
+  if (found.sizeBytes === expected.sizeBytes && found.frameCount === expected.frameCount) return;
   throw new DoppelError(
     "pack-corrupt",
-    `pack ${expected.digest} has ${blob.sizeBytes} bytes and ${index.frameCount} frames, ` +
+    `pack ${expected.digest} has ${found.sizeBytes} bytes and ${found.frameCount} frames, ` +
       `its disk map says ${expected.sizeBytes} and ${expected.frameCount}`,
     { hint: "run 'doppel images verify' on the image to see what it hurts" },
   );

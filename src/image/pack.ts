@@ -90,27 +90,35 @@ export function encodePackTrailer(entries: Buffer, framesBytes: number): Buffer 
 
 /** Reads and checks the index of a pack. Throws `pack-corrupt`, naming `name`, when anything contradicts. */
 export async function readPackIndex(source: ByteSource, name: string): Promise<PackIndex> {
-  const smallest = SKIPPABLE.sizeBytes + FOOTER.sizeBytes + FRAME_ENTRY_BYTES;
-  if (source.sizeBytes < smallest) throw corrupt(name, `it has only ${source.sizeBytes} bytes`);
-  const footer = readFooter(
-    await readRange(source, source.sizeBytes - FOOTER.sizeBytes, FOOTER.sizeBytes),
-    name,
-  );
+  const footer = await readPackFooter(source, name);
   const entriesBytes = footer.frameCount * FRAME_ENTRY_BYTES;
-  const expected = footer.framesBytes + SKIPPABLE.sizeBytes + entriesBytes + FOOTER.sizeBytes;
-  if (expected !== source.sizeBytes) {
-    throw corrupt(name, `its footer describes ${expected} bytes, the blob has ${source.sizeBytes}`);
-  }
   const index = await readRange(source, footer.framesBytes, SKIPPABLE.sizeBytes + entriesBytes);
   const header = SKIPPABLE.read(index);
   if (header.magic !== SKIPPABLE_MAGIC || header.contentBytes !== entriesBytes + FOOTER.sizeBytes) {
-    throw corrupt(name, "its index has no skippable frame header");
+    throw packCorrupt(name, "its index has no skippable frame header");
   }
   try {
     return new PackIndex(index.subarray(SKIPPABLE.sizeBytes), footer.framesBytes);
   } catch (error) {
-    throw corrupt(name, error instanceof Error ? error.message : String(error));
+    throw packCorrupt(name, error instanceof Error ? error.message : String(error));
   }
+}
+
+/** Reads the end of a pack and checks it against the blob's size. Throws `pack-corrupt`. */
+export async function readPackFooter(
+  source: ByteSource,
+  name: string,
+): Promise<{ frameCount: number; framesBytes: number; entriesOffset: number }> {
+  const smallest = SKIPPABLE.sizeBytes + FOOTER.sizeBytes + FRAME_ENTRY_BYTES;
+  if (source.sizeBytes < smallest) throw packCorrupt(name, `it has only ${source.sizeBytes} bytes`);
+  const bytes = await readRange(source, source.sizeBytes - FOOTER.sizeBytes, FOOTER.sizeBytes);
+  const { frameCount, framesBytes } = readFooter(bytes, name);
+  const entriesOffset = framesBytes + SKIPPABLE.sizeBytes;
+  const expected = entriesOffset + frameCount * FRAME_ENTRY_BYTES + FOOTER.sizeBytes;
+  if (expected !== source.sizeBytes) {
+    throw packCorrupt(name, `its footer describes ${expected} bytes, the blob has ${source.sizeBytes}`);
+  }
+  return { frameCount, framesBytes, entriesOffset };
 }
 
 function readFooter(bytes: Buffer, name: string) {
@@ -118,22 +126,23 @@ function readFooter(bytes: Buffer, name: string) {
   try {
     footer = FOOTER.read(bytes);
   } catch {
-    throw corrupt(name, "its footer is not readable");
+    throw packCorrupt(name, "its footer is not readable");
   }
-  if (!footer.magic.equals(PACK_MAGIC)) throw corrupt(name, "it does not end with a pack footer");
+  if (!footer.magic.equals(PACK_MAGIC)) throw packCorrupt(name, "it does not end with a pack footer");
   if (footer.version !== 1 || footer.clusterBytes !== CLUSTER_BYTES) {
-    throw corrupt(
+    throw packCorrupt(
       name,
       `version ${footer.version} with clusters of ${footer.clusterBytes} bytes is not known here`,
     );
   }
   if (footer.frameCount < 1 || footer.frameCount > MAX_PACK_FRAMES) {
-    throw corrupt(name, `it claims ${footer.frameCount} frames`);
+    throw packCorrupt(name, `it claims ${footer.frameCount} frames`);
   }
   return footer;
 }
 
-function corrupt(name: string, what: string): DoppelError {
+/** The error for a pack that contradicts itself. */
+export function packCorrupt(name: string, what: string): DoppelError {
   return new DoppelError("pack-corrupt", `pack ${name} is corrupt: ${what}`, {
     hint: "run 'doppel images verify' on the image to see what it hurts",
   });

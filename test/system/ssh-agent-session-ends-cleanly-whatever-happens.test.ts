@@ -121,7 +121,7 @@ describe.skipIf(!Sshd.available() && !process.env.CI)("an agent session", () => 
 
   test("refuses an agent of another protocol", async () => {
     await using connection = await openConnection(sshd.target, sshd.clientOptions);
-    const opened = AgentSession.open(connection, { agentBinary: fake("", { protocol: 2 }) });
+    const opened = AgentSession.open(connection, { agentBinary: fake("", { protocol: 1 }) });
     await expect(opened).rejects.toMatchObject({ code: "agent-version" });
     expect(isRunning(agentPid(pidFile))).toBe(false);
   });

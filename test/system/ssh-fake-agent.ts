@@ -9,7 +9,7 @@ import { chmodSync, writeFileSync } from "node:fs";
  */
 export function writeFakeAgent(file: string, body: string, hello: object = {}): string {
   const greeting = {
-    ...{ protocol: 1, version: "fake", arch: "x86_64", pid: 1, uid: 0, cpus: 1, ioUring: false },
+    ...{ protocol: 2, version: "fake", arch: "x86_64", pid: 1, uid: 0, cpus: 1, ioUring: false },
     ...hello,
   };
   const program = `#!${process.execPath}

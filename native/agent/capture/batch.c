@@ -8,7 +8,7 @@
 
 #define RUN_BYTES 16u
 #define TABLE_ENTRY_BYTES (4u + FRAME_HASH_BYTES)
-#define MAX_ZERO_RUNS 4096
+#define MAX_PLAIN_RUNS 4096
 
 static int run_list_open(struct run_list *list, uint32_t room)
 {
@@ -43,7 +43,8 @@ int batch_open(struct batch *batch, uint32_t disk, uint32_t pass)
 	batch->table = malloc(WIRE_MAX_FRAMES_A_MESSAGE * TABLE_ENTRY_BYTES);
 	batch->frames = malloc(BATCH_BYTES + FRAME_ROOM_BYTES);
 	if (!batch->table || !batch->frames || run_list_open(&batch->frame_runs, WIRE_MAX_FRAMES_A_MESSAGE) < 0 ||
-	    run_list_open(&batch->zero_runs, MAX_ZERO_RUNS) < 0) {
+	    run_list_open(&batch->same_runs, MAX_PLAIN_RUNS) < 0 ||
+	    run_list_open(&batch->zero_runs, MAX_PLAIN_RUNS) < 0) {
 		batch_close(batch);
 		return -ENOMEM;
 	}
@@ -55,6 +56,7 @@ void batch_close(struct batch *batch)
 	free(batch->table);
 	free(batch->frames);
 	free(batch->frame_runs.bytes);
+	free(batch->same_runs.bytes);
 	free(batch->zero_runs.bytes);
 	*batch = (struct batch){0};
 }
@@ -78,11 +80,16 @@ static int send_message(struct batch *batch, enum wire_type type, struct run_lis
 	return wire_send(type, parts, 4);
 }
 
+/* SAME goes first: whoever takes it knows from the CLUSTERS that follow how the two interleave. */
 static int flush_frames(struct batch *batch)
 {
-	if (batch->frame_count == 0)
-		return 0;
-	int result = send_message(batch, WIRE_CLUSTERS, &batch->frame_runs, batch->frame_count);
+	int result = 0;
+
+	if (batch->same_runs.count > 0)
+		result = send_message(batch, WIRE_SAME, &batch->same_runs, 0);
+	if (result < 0 || batch->frame_count == 0)
+		return result;
+	result = send_message(batch, WIRE_CLUSTERS, &batch->frame_runs, batch->frame_count);
 	batch->frames_sent += batch->frame_count;
 	batch->frame_count = 0;
 	batch->frames_bytes = 0;
@@ -91,7 +98,8 @@ static int flush_frames(struct batch *batch)
 
 int batch_flush(struct batch *batch, bool only_old)
 {
-	if (only_old && clock_milliseconds() - batch->started_ms < BATCH_AGE_MILLISECONDS)
+	if (only_old &&
+	    (batch->frame_count == 0 || clock_milliseconds() - batch->started_ms < BATCH_AGE_MILLISECONDS))
 		return 0;
 	int result = flush_frames(batch);
 	if (result == 0 && !only_old && batch->zero_runs.count > 0)
@@ -117,12 +125,25 @@ static int add_frame(struct batch *batch, uint64_t cluster, const struct cluster
 	return sent;
 }
 
+static int add_same(struct batch *batch, uint64_t cluster)
+{
+	int sent = 0;
+
+	if (batch->same_runs.count == batch->same_runs.room)
+		sent = flush_frames(batch);
+	run_list_add(&batch->same_runs, cluster);
+	batch->same_clusters++;
+	return sent;
+}
+
 int batch_add(struct batch *batch, uint64_t cluster, const struct cluster_result *result, const unsigned char *frame)
 {
 	int sent = 0;
 
 	if (result->kind == CLUSTER_FRAME)
 		return add_frame(batch, cluster, result, frame);
+	if (result->kind == CLUSTER_SAME)
+		return add_same(batch, cluster);
 	if (batch->zero_runs.count == batch->zero_runs.room)
 		sent = send_message(batch, WIRE_ZEROS, &batch->zero_runs, 0);
 	run_list_add(&batch->zero_runs, cluster);

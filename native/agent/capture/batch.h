@@ -1,4 +1,4 @@
-/* CLUSTERS and ZEROS messages of one disk, gathered and sent: docs/agent-protocol.md. */
+/* CLUSTERS, SAME and ZEROS messages of one disk, gathered and sent: docs/agent-protocol.md. */
 #ifndef DOPPEL_BATCH_H
 #define DOPPEL_BATCH_H
 
@@ -16,13 +16,13 @@ struct run_list {
 
 struct batch {
 	uint32_t disk, pass;
-	struct run_list frame_runs, zero_runs;
+	struct run_list frame_runs, same_runs, zero_runs;
 	unsigned char *table;
 	uint32_t frame_count;
 	unsigned char *frames;
 	size_t frames_bytes;
 	uint64_t started_ms;
-	uint64_t frames_sent, zero_clusters;
+	uint64_t frames_sent, same_clusters, zero_clusters;
 };
 
 int batch_open(struct batch *batch, uint32_t disk, uint32_t pass);

@@ -4,6 +4,7 @@
 #include "data-runs.h"
 #include "disk.h"
 #include "freeze.h"
+#include "have.h"
 #include "report.h"
 #include "throttle.h"
 
@@ -17,7 +18,7 @@
 
 struct totals {
 	uint64_t started_ms, sent_before;
-	uint64_t read_bytes, frames_sent, zero_clusters, read_errors, clusters_done;
+	uint64_t read_bytes, frames_sent, same_clusters, zero_clusters, read_errors, clusters_done;
 	struct stage_times times;
 };
 
@@ -152,8 +153,14 @@ static int copy_disk(struct disk_copy *copy)
 	if (result < 0)
 		goto out;
 	data_runs_open(&copy->data, &used, &copy->disk->device);
-	result = pipeline_start(&copy->pipeline, &copy->disk->device, &copy->data.runs, request->level, request->threads,
-				&copy->totals->times);
+	struct pipeline_options options = {
+		.level = request->level,
+		.workers = request->threads,
+		.compare = request->compare[copy->index],
+	};
+	if (options.compare && (result = have_begin(copy->index)) < 0)
+		goto out;
+	result = pipeline_start(&copy->pipeline, &copy->disk->device, &copy->data.runs, &options, &copy->totals->times);
 	if (result < 0)
 		goto out;
 	copy->last_stats_ms = clock_milliseconds();
@@ -161,15 +168,18 @@ static int copy_disk(struct disk_copy *copy)
 	pipeline_stop(&copy->pipeline);
 	copy->totals->read_bytes += atomic_load(&copy->pipeline.read_bytes);
 	copy->totals->frames_sent += copy->batch.frames_sent;
+	copy->totals->same_clusters += copy->batch.same_clusters;
 	copy->totals->zero_clusters += copy->batch.zero_clusters;
 	copy->totals->read_errors += copy->read_errors;
 	if (result == 0)
 		result = wire_send_json(WIRE_DISK_END,
-					json_pack("{s:i, s:I, s:I, s:I}", "disk", (int)copy->index, "framesSent",
-						  (json_int_t)copy->batch.frames_sent, "zeroClusters",
+					json_pack("{s:i, s:I, s:I, s:I, s:I}", "disk", (int)copy->index, "framesSent",
+						  (json_int_t)copy->batch.frames_sent, "sameClusters",
+						  (json_int_t)copy->batch.same_clusters, "zeroClusters",
 						  (json_int_t)copy->batch.zero_clusters, "readErrors",
 						  (json_int_t)copy->read_errors));
 out:
+	have_end();
 	batch_close(&copy->batch);
 	used_runs_close(&used);
 	return result;
@@ -280,10 +290,11 @@ static int send_end(const struct capture_request *request, const struct totals *
 
 	return wire_send_json(
 		WIRE_CAPTURE_END,
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "disks", (json_int_t)request->disk_count,
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "disks", (json_int_t)request->disk_count,
 			  "readBytes", (json_int_t)totals->read_bytes, "sentBytes",
 			  (json_int_t)(wire_sent_bytes() - totals->sent_before), "framesSent",
-			  (json_int_t)totals->frames_sent, "zeroClusters", (json_int_t)totals->zero_clusters, "readErrors",
+			  (json_int_t)totals->frames_sent, "sameClusters", (json_int_t)totals->same_clusters,
+			  "zeroClusters", (json_int_t)totals->zero_clusters, "readErrors",
 			  (json_int_t)totals->read_errors, "residentPeakBytes", (json_int_t)(status_kib("VmHWM") * 1024),
 			  "cpuMilliseconds", (json_int_t)cpu_milliseconds(), "elapsedMilliseconds",
 			  (json_int_t)(clock_milliseconds() - totals->started_ms), "stages", stages));

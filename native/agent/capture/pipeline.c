@@ -1,5 +1,6 @@
 #include "pipeline.h"
 #include "clock.h"
+#include "have.h"
 #include "throttle.h"
 
 #include <errno.h>
@@ -182,6 +183,16 @@ static void hash_block(struct block *block)
 	}
 }
 
+/* Finds what the host has already; waits until it has told. */
+static void compare_block(struct block *block)
+{
+	for (uint32_t i = 0; i < block->count; i++) {
+		struct cluster_result *cluster = &block->clusters[i];
+		if (cluster->kind == CLUSTER_FRAME && have_same(block->first + i, cluster->hash))
+			cluster->kind = CLUSTER_SAME;
+	}
+}
+
 /* Waits until the block at `*sequence` has `wanted`, moves it to `taken` and counts on. NULL when there is no more. */
 static struct block *take_in_order(struct pipeline *pipeline, uint64_t *sequence, enum block_state wanted,
 				   enum block_state taken)
@@ -214,6 +225,8 @@ static void *hash_in_order(void *argument)
 		uint64_t start = clock_nanoseconds();
 		hash_block(block);
 		atomic_fetch_add(&pipeline->times->hash, clock_nanoseconds() - start);
+		if (pipeline->compare)
+			compare_block(block);
 		set_state(pipeline, block, BLOCK_HASHED);
 	}
 	return NULL;
@@ -313,13 +326,19 @@ static int start_threads(struct pipeline *pipeline)
 	return result;
 }
 
-int pipeline_start(struct pipeline *pipeline, const struct device *device, struct cluster_runs *runs, int level,
-		   unsigned workers, struct stage_times *times)
+int pipeline_start(struct pipeline *pipeline, const struct device *device, struct cluster_runs *runs,
+		   const struct pipeline_options *options, struct stage_times *times)
 {
-	*pipeline = (struct pipeline){.device = device, .runs = runs, .level = level, .times = times};
+	*pipeline = (struct pipeline){
+		.device = device,
+		.runs = runs,
+		.level = options->level,
+		.compare = options->compare,
+		.times = times,
+	};
 	pthread_condattr_t monotonic;
 
-	pipeline->workers = choose_workers(workers, level);
+	pipeline->workers = choose_workers(options->workers, options->level);
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_mutex_init(&pipeline->runs_lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -382,6 +401,8 @@ void pipeline_stop(struct pipeline *pipeline)
 	pipeline->stopping = true;
 	wake_all(pipeline);
 	pthread_mutex_unlock(&pipeline->lock);
+	if (pipeline->compare)
+		have_stop();
 	for (unsigned i = 0; i < pipeline->thread_count; i++)
 		pthread_join(pipeline->threads[i], NULL);
 	pipeline->thread_count = 0;

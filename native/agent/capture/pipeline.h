@@ -19,7 +19,7 @@ struct cluster_runs {
 	int (*next)(struct cluster_runs *runs, uint64_t most, uint64_t *first, uint64_t *count);
 };
 
-enum cluster_kind { CLUSTER_FRAME, CLUSTER_ZERO, CLUSTER_UNREADABLE };
+enum cluster_kind { CLUSTER_FRAME, CLUSTER_ZERO, CLUSTER_SAME, CLUSTER_UNREADABLE };
 
 struct cluster_result {
 	enum cluster_kind kind;
@@ -49,6 +49,7 @@ struct pipeline {
 	struct cluster_runs *runs;
 	int level;
 	unsigned workers;
+	bool compare;               /* with the hashes that the host has: have.h */
 	struct block *blocks;
 	unsigned block_count;
 	pthread_mutex_t lock;
@@ -65,10 +66,15 @@ struct pipeline {
 	struct stage_times *times;
 };
 
-/* Starts the threads. `workers` 0 means all but one core, at least one; memory bounds it too.
- * Returns 0 or a negative errno. */
-int pipeline_start(struct pipeline *pipeline, const struct device *device, struct cluster_runs *runs, int level,
-		   unsigned workers, struct stage_times *times);
+struct pipeline_options {
+	int level;
+	unsigned workers; /* 0: all but one core, at least one; memory bounds it too */
+	bool compare;     /* between have_begin and have_end */
+};
+
+/* Starts the threads. Returns 0 or a negative errno. */
+int pipeline_start(struct pipeline *pipeline, const struct device *device, struct cluster_runs *runs,
+		   const struct pipeline_options *options, struct stage_times *times);
 
 /* Waits at most `milliseconds` for the next block in order. 1: it is in `block` until pipeline_release; 0: not yet;
  * 2: the end; negative errno: the runs could not be found. */

@@ -55,6 +55,25 @@ static int take_freeze(struct capture_request *request, char *why, size_t size)
 	return result;
 }
 
+/* Indexes of disks. */
+static int take_compare(struct capture_request *request, char *why, size_t size)
+{
+	json_t *list = json_object_get(request->document, "compare"), *item;
+	size_t index;
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > MAX_DISKS)
+		return refuse(why, size, "compare", "is not a list of disks");
+	json_array_foreach(list, index, item) {
+		if (!json_is_integer(item) || json_integer_value(item) < 0 ||
+		    (uint64_t)json_integer_value(item) >= request->disk_count)
+			return refuse(why, size, "compare", "has an entry that is no index of a disk");
+		request->compare[json_integer_value(item)] = true;
+	}
+	return 0;
+}
+
 static int take_choice(json_t *document, const char *member, const char *other, bool *value, char *why, size_t size)
 {
 	json_t *item = json_object_get(document, member);
@@ -76,6 +95,8 @@ static int take_members(struct capture_request *request, char *why, size_t size)
 
 	if (result == 0 && request->disk_count == 0)
 		result = refuse(why, size, "disks", "is empty");
+	if (result == 0)
+		result = take_compare(request, why, size);
 	if (result == 0)
 		result = take_number(document, "level", 19, &level, why, size);
 	if (result == 0)

@@ -12,6 +12,7 @@ struct capture_request {
 	json_t *document;         /* owns the strings */
 	const char *disks[MAX_DISKS];
 	size_t disk_count;
+	bool compare[MAX_DISKS];  /* the host sends hashes of what it has of the disk */
 	int level;
 	unsigned threads;
 	uint64_t rate_bytes_per_second;

@@ -6,6 +6,7 @@ import { DoppelError } from "../../../src/errors.ts";
 import { type Batch, batchPayload, message } from "./agent-side.ts";
 
 const CLUSTERS = 0x11;
+const SAME = 0x19;
 const ZEROS = 0x12;
 
 async function decode(bytes: Buffer, cuts: number[] = []): Promise<AgentMessage[]> {
@@ -111,7 +112,9 @@ describe("hostile input is refused with agent-protocol", () => {
     "a payload above the limit": Buffer.from([1, 0, 0x80, 0, 0x11, 0, 0, 0]),
     "an unknown type": message(0x77, {}),
     "a type of the other direction": message(0x81, {}),
-    "the reserved type SAME": message(0x19, Buffer.alloc(16)),
+    "SAME without a run": message(SAME, Buffer.alloc(16)),
+    "SAME with frames": message(SAME, batchPayload(good)),
+    "WANT of a fraction": message(0x1a, { disk: 0, hashes: 0.5 }),
     "a non-zero byte in the header": Buffer.from([0, 0, 0, 0, 0x11, 0, 0, 1]),
     "text that is not JSON": message(0x01, Buffer.from("{")),
     "JSON of another shape": message(0x01, { protocol: "1" }),
