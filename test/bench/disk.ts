@@ -4,8 +4,10 @@ import {
   existsSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -43,18 +45,45 @@ export function benchDisk(
   writeFileSync(building, "");
   truncateSync(building, options.diskBytes);
   execFileSync("mkfs.ext4", ["-q", "-F", "-U", "5f1d0f6e-0d3a-4f52-8c44-2d3d5fd0b001", building]);
-  const loop = execFileSync("losetup", ["--find", "--show", building], { encoding: "utf8" }).trim();
+  withMounted(building, (folder) => writeFiles(folder, options.usedBytes, seeded(options.seed)));
+  renameSync(building, path);
+}
+
+/**
+ * Rewrites files of a disk that `benchDisk` made until about `changedBytes` have changed: each whole, with other content of its
+ * kind of disk. The same for the same seed.
+ */
+export function rewriteFiles(path: string, options: { changedBytes: number; seed: number }): void {
+  const random = seeded(options.seed);
+  const pools = new Map(MIXTURE.map(([kind]) => [kind, makePool(kind, random)]));
+  withMounted(path, (folder) => {
+    const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
+      /\/f\d+$/.test(name),
+    );
+    names.sort();
+    let changed = 0;
+    while (changed < options.changedBytes) {
+      const file = join(folder, names[Math.floor(random() * names.length)] ?? "");
+      const bytes = statSync(file).size;
+      if (changed + bytes > options.changedBytes * 1.1) continue;
+      writeFile(file, pools.get(chooseKind(random())) ?? Buffer.alloc(0), bytes, random);
+      changed += bytes;
+    }
+  });
+}
+
+function withMounted(path: string, work: (folder: string) => void): void {
+  const loop = execFileSync("losetup", ["--find", "--show", path], { encoding: "utf8" }).trim();
   const folder = `${path}.mnt`;
   mkdirSync(folder, { recursive: true });
   execFileSync("mount", [loop, folder]);
   try {
-    writeFiles(folder, options.usedBytes, seeded(options.seed));
+    work(folder);
   } finally {
     execFileSync("umount", [folder]);
     execFileSync("losetup", ["--detach", loop]);
     rmSync(folder, { recursive: true });
   }
-  renameSync(building, path);
 }
 
 function writeFiles(folder: string, usedBytes: number, random: () => number): void {
