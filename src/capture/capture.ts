@@ -1,18 +1,20 @@
-import { AgentSession, type CaptureMessage, type CaptureRequest } from "../agent/session.ts";
-import type { AgentMessageOf } from "../agent/wire.ts";
-import type { ReadErrorRecord } from "../image/config.ts";
+import { AgentSession, type CaptureRequest } from "../agent/session.ts";
+import { DoppelError } from "../errors.ts";
 import type { Reference } from "../image/reference.ts";
-import type { PlannedDisk } from "../machine/plan.ts";
 import type { SshConnection } from "../ssh/connection.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { ImageWriter } from "../store/image-writer.ts";
-import { type CopyConditions, gradeOf } from "./grade.ts";
+import { dropKeptCapture, findKeptCapture, keepCapture } from "../store/kept-captures.ts";
+import { Bases, type Comparison, type Earlier } from "./bases.ts";
+import { Copy, type CopyEvents } from "./copy.ts";
 import { type CaptureMode, type PreparedCapture, prepareCapture, refuseUnready } from "./prepare.ts";
 import { type CopyRecord, sealImage } from "./seal.ts";
 
 export interface CaptureOptions {
   /** Devices to capture; empty: chosen from the machine facts. */
   disks: string[];
+  /** An image of the same machine: only what differs from it is sent and stored. */
+  parent?: Reference;
   mode: CaptureMode;
   level: number;
   onReadError: "stop" | "zero";
@@ -25,17 +27,10 @@ export interface CaptureOptions {
 }
 
 /** What a capture tells while it runs. */
-export interface CaptureEvents {
-  prepared?: (prepared: PreparedCapture) => void;
-  progress?: (progress: CaptureProgress) => void;
-  warning?: (message: string) => void;
-}
-
-export interface CaptureProgress {
-  doneBytes: number;
-  totalBytes: number;
-  sentBytes: number;
-  elapsedMs: number;
+export interface CaptureEvents extends CopyEvents {
+  prepared?: (prepared: PreparedCapture, comparisons: readonly Comparison[]) => void;
+  /** An interruption left something that the next capture to the same name goes on from: its bytes. */
+  kept?: (bytes: number) => void;
 }
 
 export interface CaptureResult {
@@ -44,9 +39,16 @@ export interface CaptureResult {
   storedBytes: number;
 }
 
+interface Work {
+  session: AgentSession;
+  prepared: PreparedCapture;
+  bases: Bases;
+  writer: ImageWriter;
+}
+
 /**
- * Captures a machine's disks into an image: prepare, copy, seal. Nothing is visible in the store before the image is
- * whole; an interruption leaves only blobs that garbage collection takes.
+ * Captures a machine's disks into an image: prepare, compare with what is there, copy, seal. Nothing is visible in the store
+ * before the image is whole; an interruption leaves what had come, for the next capture to the same name.
  */
 export async function captureMachine(
   connection: SshConnection,
@@ -57,38 +59,102 @@ export async function captureMachine(
 ): Promise<CaptureResult> {
   await using _name = store.reserveName(reference);
   const startedAt = new Date();
+  const earlier = await findEarlier(store, reference, options);
   await using session = await AgentSession.open(connection, {
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     onWarning: ({ message }) => events.warning?.(message),
   });
   const prepared = await prepareCapture(session, options);
-  events.prepared?.(prepared);
+  const warnings: string[] = [];
+  const warn = (message: string) => {
+    warnings.push(message);
+    events.warning?.(message);
+  };
+  await using bases = await Bases.open(store, prepared, earlier, warn);
+  events.prepared?.(prepared, bases.comparisons);
   refuseUnready(prepared);
   const usedBytes = prepared.disks.reduce((sum, disk) => sum + disk.usedBytes, 0);
   await using writer = new ImageWriter(() => store.createBlob(), usedBytes);
-  const record = await copyDisks(session, prepared, writer, options, events);
+  const keep = (maps: readonly { digest: string }[]) =>
+    keepCapture(store, reference, bases.keep(maps, earlier.parent));
+  const copied = await copyDisks({ session, prepared, bases, writer }, options, events, keep);
+  const record = { ...copied, warnings: [...warnings, ...copied.warnings] };
   const written = await writer.finish();
+  const changed = await Promise.all(written.maps.map(({ digest }, index) => bases.changed(index, digest)));
   const image = await sealImage(store, reference, {
     prepared,
     record,
     written,
+    parent: earlier.parent?.digest ?? null,
+    changed,
     level: options.level,
     agentVersion: session.hello.version,
     startedAt,
   });
+  dropKeptCapture(store, reference);
   return { image, record, storedBytes: writer.storedBytes };
 }
 
+/** What there is to compare with. Throws `image-unknown` for a parent that is not here. */
+export async function findEarlier(
+  store: ImageStore,
+  reference: Reference,
+  { parent }: Pick<CaptureOptions, "parent">,
+): Promise<Earlier> {
+  return {
+    parent: parent && (await store.resolve(parent)),
+    kept: findKeptCapture(store, reference),
+  };
+}
+
 async function copyDisks(
-  session: AgentSession,
-  prepared: PreparedCapture,
-  writer: ImageWriter,
+  { session, prepared, bases, writer }: Work,
   options: CaptureOptions,
   events: CaptureEvents,
+  keep: (maps: readonly { digest: string }[]) => void,
 ): Promise<CopyRecord> {
-  const copy = new Copy(prepared.disks, writer, events);
+  const maps = bases.disks.map((base) => base?.map);
+  const copy = new Copy(prepared.disks, writer, maps, events);
+  let writing = false;
+  try {
+    for await (const message of session.capture(requestOf(prepared, options), bases.known())) {
+      writing = true;
+      await copy.take(message);
+      writing = false;
+    }
+    return copy.record();
+  } catch (error) {
+    // The source first: nothing there stays frozen for what is done here.
+    await session.close();
+    if (!writing && isInterruption(error)) await keepWhatCame(writer, events, keep);
+    throw error;
+  }
+}
+
+/** What came from an agent that breaks its protocol is not to be relied on. */
+function isInterruption(error: unknown): boolean {
+  return error instanceof DoppelError && error.code !== "agent-protocol";
+}
+
+async function keepWhatCame(
+  writer: ImageWriter,
+  events: CaptureEvents,
+  keep: (maps: readonly { digest: string }[]) => void,
+): Promise<void> {
+  if (writer.storedBytes === 0) return;
+  try {
+    const { maps } = await writer.finishEarly();
+    keep(maps);
+    events.kept?.(writer.storedBytes);
+  } catch (error) {
+    // Why the capture ended is what matters; the next one then starts anew.
+    events.warning?.(`what had come could not be kept: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function requestOf(prepared: PreparedCapture, options: CaptureOptions): CaptureRequest {
   const freeze = prepared.freezeMountpoints;
-  const request: CaptureRequest = {
+  return {
     disks: prepared.disks.map((disk) => disk.device),
     refreshMetadata: freeze.length === 0 && options.mode !== "fuzzy",
     level: options.level,
@@ -100,96 +166,4 @@ async function copyDisks(
     freeze: freeze.length === 0 ? null : { mountpoints: freeze, budgetMilliseconds: options.freezeMs },
     pass: 0,
   };
-  for await (const message of session.capture(request)) await copy.take(message);
-  return copy.record();
-}
-
-/** Follows the messages of one capture. */
-class Copy {
-  readonly #disks: readonly PlannedDisk[];
-  readonly #writer: ImageWriter;
-  readonly #events: CaptureEvents;
-  readonly #readErrors: ReadErrorRecord[][];
-  readonly #warnings: string[] = [];
-  #earlierClusters = 0;
-  #thawed: AgentMessageOf<"thawed">["body"] | undefined;
-  #end: CopyRecord["end"] | undefined;
-
-  constructor(disks: readonly PlannedDisk[], writer: ImageWriter, events: CaptureEvents) {
-    this.#disks = disks;
-    this.#writer = writer;
-    this.#events = events;
-    this.#readErrors = disks.map(() => []);
-  }
-
-  async take(message: CaptureMessage): Promise<void> {
-    switch (message.type) {
-      case "disk-begin":
-        return await this.#writer.beginDisk(message.body.sizeBytes);
-      case "clusters":
-        return await this.#writer.add(message.disk, message.runs, message.table, message.frames);
-      case "read-error":
-        this.#readErrors[message.body.disk]?.push(message.body);
-        return this.#warn(
-          `${message.body.message} at sector ${message.body.sector} of disk ${message.body.disk}: taken as zeros`,
-        );
-      case "warning":
-        return this.#warn(message.body.message);
-      case "thawed":
-        this.#thawed = message.body;
-        return;
-      case "stats":
-        return this.#report(message.body);
-      case "disk-end":
-        this.#earlierClusters += this.#disks[message.body.disk]?.usedClusters ?? 0;
-        return;
-      case "capture-end":
-        this.#end = message.body;
-        return;
-      case "zeros":
-      case "frozen":
-        return;
-    }
-  }
-
-  record(): CopyRecord {
-    if (!this.#end) throw new Error("a capture ends with its totals");
-    const writableMounts = this.#disks.some((disk) => disk.writable);
-    return {
-      grade: gradeOf({ writableMounts, mounts: this.#mounts() }),
-      frozenMilliseconds: this.#thawed?.heldMilliseconds ?? null,
-      readErrors: this.#readErrors,
-      warnings: this.#warnings,
-      end: this.#end,
-    };
-  }
-
-  #mounts(): CopyConditions["mounts"] {
-    if (!this.#thawed) return "written";
-    const { byWatchdog, unfrozen } = this.#thawed;
-    if (byWatchdog) this.#warn("the freeze budget was over before the copy was: the image is fuzzy");
-    for (const { mountpoint, written, synced } of unfrozen) {
-      if (written)
-        this.#warn(`${mountpoint} cannot be frozen, and was written to meanwhile: the image is fuzzy`);
-      else if (!synced)
-        this.#warn(`${mountpoint} cannot be frozen; it is in the image as it was on the disk`);
-    }
-    if (byWatchdog || unfrozen.some(({ written }) => written)) return "written";
-    return unfrozen.every(({ synced }) => synced) ? "frozen" : "still";
-  }
-
-  #report(stats: { clustersDone: number; sentBytes: number; elapsedMilliseconds: number }): void {
-    const planned = this.#disks.reduce((sum, disk) => sum + disk.usedClusters, 0);
-    this.#events.progress?.({
-      doneBytes: (this.#earlierClusters + stats.clustersDone) * 65_536,
-      totalBytes: planned * 65_536,
-      sentBytes: stats.sentBytes,
-      elapsedMs: stats.elapsedMilliseconds,
-    });
-  }
-
-  #warn(message: string): void {
-    this.#warnings.push(message);
-    this.#events.warning?.(message);
-  }
 }

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { AgentMessageOf } from "../agent/wire.ts";
+import type { ByteRange } from "../image/changed-ranges.ts";
 import { buildImageConfig, type DoppelConfig, type Grade, type ReadErrorRecord } from "../image/config.ts";
 import { type Descriptor, MEDIA_TYPES } from "../image/manifest.ts";
 import type { Reference } from "../image/reference.ts";
@@ -22,6 +23,10 @@ interface SealOptions {
   prepared: PreparedCapture;
   record: CopyRecord;
   written: WrittenImage;
+  /** Digest of the image that the disks were compared with. */
+  parent: string | null;
+  /** Per disk: what differs from the parent's; undefined for a disk that the parent does not have. */
+  changed: readonly (ByteRange[] | undefined)[];
   level: number;
   agentVersion: string;
   startedAt: Date;
@@ -73,9 +78,10 @@ function describe({ prepared, record, written, ...options }: SealOptions, finish
         lengthBytes,
         message,
       })),
+      ...(options.changed[index] ? { changed: options.changed[index] } : {}),
     })),
     facts: prepared.facts,
-    lineage: { kind: "capture", parent: null },
+    lineage: { kind: "capture", parent: options.parent },
     capture: {
       startedAt: options.startedAt.toISOString(),
       finishedAt,

@@ -1,3 +1,4 @@
+import type { Comparison } from "../capture/bases.ts";
 import type { PreparedCapture } from "../capture/prepare.ts";
 import type { PlannedDisk } from "../machine/plan.ts";
 import { formatBytes } from "../units.ts";
@@ -15,12 +16,19 @@ export function describeDisks(disks: readonly PlannedDisk[]): string {
 }
 
 /** What will be captured how, and what the pre-flight check says. */
-export function describePlan(prepared: PreparedCapture): string {
+export function describePlan(prepared: PreparedCapture, comparisons: readonly Comparison[] = []): string {
   const parts = [describeDisks(prepared.disks)];
   for (const note of prepared.verdict.notes) {
     parts.push(`note: ${note.message}${note.hint ? ` (${note.hint})` : ""}\n`);
   }
   for (const refusal of prepared.verdict.refusals) parts.push(`refused: ${refusal.message}\n`);
+  for (const comparison of comparisons) parts.push(describeComparison(comparison));
   parts.push(`consistency grade: ${prepared.expectedGrade}\n`);
   return parts.join("");
+}
+
+function describeComparison({ device, with: from, knownBytes }: Comparison): string {
+  if (from === null) return "";
+  const what = from === "parent" ? "the parent" : "what an interrupted capture had received";
+  return `${device}: compared with ${what}, ${formatBytes(knownBytes)} of it\n`;
 }

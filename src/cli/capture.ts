@@ -1,10 +1,13 @@
 import { Command, Option } from "commander";
 import { AgentSession } from "../agent/session.ts";
-import { type CaptureOptions, type CaptureResult, captureMachine } from "../capture/capture.ts";
+import { Bases } from "../capture/bases.ts";
+import { type CaptureOptions, type CaptureResult, captureMachine, findEarlier } from "../capture/capture.ts";
 import { CAPTURE_MODES, type CaptureMode, prepareCapture } from "../capture/prepare.ts";
 import { DoppelError, EXIT } from "../errors.ts";
-import { formatReference, parseLocalReference } from "../image/reference.ts";
+import { CLUSTER_BYTES } from "../image/cluster.ts";
+import { formatReference, parseLocalReference, parseReference, type Reference } from "../image/reference.ts";
 import { type ConnectOptions, openConnection } from "../ssh/connect.ts";
+import type { SshConnection } from "../ssh/connection.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds, parseDuration, parsePercent, parseSize } from "../units.ts";
 import { describePlan } from "./capture-text.ts";
@@ -16,6 +19,7 @@ interface CaptureFlags {
   name: string;
   disk: string[];
   identity?: string;
+  parent?: string;
   sshConfig?: string;
   level: string;
   mode: CaptureMode;
@@ -42,6 +46,7 @@ export function captureCommand(): Command {
       [],
     )
     .option("--identity <file>", "the private key to log in with")
+    .option("--parent <ref>", "an image of the same machine: only what differs from it is sent and stored")
     .option("--ssh-config <file>", "this file instead of ~/.ssh/config")
     .option("--level <n>", "zstd level, 1 to 19", "3")
     .addOption(
@@ -75,23 +80,18 @@ async function run(target: string, flags: CaptureFlags): Promise<void> {
   const reference = parseLocalReference(flags.name);
   const options = readOptions(flags);
   await using connection = await openConnection(target, connectOptions(flags));
-  if (flags.dryRun) {
-    await using session = await AgentSession.open(connection, { signal: interruptSignal() });
-    const prepared = await prepareCapture(session, options);
-    if (flags.json) printJson({ dryRun: true, ...prepared });
-    else process.stdout.write(describePlan(prepared));
-    return;
-  }
   await using store = await ImageStore.open();
+  if (flags.dryRun) return await rehearse(connection, store, reference, options, flags.json === true);
   const progress = createProgress("capture");
   try {
     const result = await captureMachine(connection, store, reference, options, {
-      prepared: (prepared) => progress.log(describePlan(prepared).trimEnd()),
+      prepared: (...plan) => progress.log(describePlan(...plan).trimEnd()),
       progress: ({ sentBytes, elapsedMs, ...done }) => {
         const rate = formatBytes(sentBytes / Math.max(elapsedMs / 1000, 0.001));
         progress.update({ ...done, note: `sent ${formatBytes(sentBytes)} at ${rate}/s` });
       },
       warning: (message) => warn(progress, message),
+      kept: (bytes) => progress.log(`kept ${formatBytes(bytes)}: the same command goes on from there`),
     });
     progress.stop();
     if (flags.json) printJson(resultAsJson(formatReference(reference), result));
@@ -99,6 +99,23 @@ async function run(target: string, flags: CaptureFlags): Promise<void> {
   } finally {
     progress.stop();
   }
+}
+
+/** Says what would be captured how, and compared with what. */
+async function rehearse(
+  connection: SshConnection,
+  store: ImageStore,
+  reference: Reference,
+  options: CaptureOptions,
+  json: boolean,
+): Promise<void> {
+  const earlier = await findEarlier(store, reference, options);
+  await using session = await AgentSession.open(connection, { signal: interruptSignal() });
+  const prepared = await prepareCapture(session, options);
+  const warn = (message: string) => void process.stderr.write(`warning: ${message}\n`);
+  await using bases = await Bases.open(store, prepared, earlier, warn);
+  if (json) printJson({ dryRun: true, ...prepared, comparisons: bases.comparisons });
+  else process.stdout.write(describePlan(prepared, bases.comparisons));
 }
 
 function readOptions(flags: CaptureFlags): CaptureOptions {
@@ -114,6 +131,7 @@ function readOptions(flags: CaptureFlags): CaptureOptions {
   const budgetMs = parseDuration(flags.freezeBudget);
   return {
     disks: flags.disk,
+    ...(flags.parent === undefined ? {} : { parent: parseReference(flags.parent) }),
     mode: flags.mode,
     level,
     onReadError: flags.onReadError,
@@ -139,10 +157,12 @@ function warn(progress: Progress, message: string): void {
 
 function describeResult(name: string, { image, record, storedBytes }: CaptureResult): string {
   const { end } = record;
+  const same =
+    end.sameClusters > 0 ? `${formatBytes(end.sameClusters * CLUSTER_BYTES)} were here already, ` : "";
   const seconds = Math.max(end.elapsedMilliseconds / 1000, 0.001);
   return (
     `${name}: ${image.digest}\n` +
-    `read ${formatBytes(end.readBytes)}, sent ${formatBytes(end.sentBytes)}, stored ${formatBytes(storedBytes)} ` +
+    `read ${formatBytes(end.readBytes)}, ${same}sent ${formatBytes(end.sentBytes)}, stored ${formatBytes(storedBytes)} ` +
     `in ${formatSeconds(seconds)} (${formatBytes(end.readBytes / seconds)}/s read, ${formatBytes(end.sentBytes / seconds)}/s sent), ` +
     `grade ${record.grade}${record.end.readErrors > 0 ? `, ${record.end.readErrors} read errors` : ""}\n`
   );
@@ -156,6 +176,8 @@ function resultAsJson(name: string, { image, record, storedBytes }: CaptureResul
     digest: image.digest,
     grade: record.grade,
     disks: disks.map(({ regions: _, ...disk }) => disk),
+    parent: image.config.doppel.lineage.parent,
+    sameBytes: record.end.sameClusters * CLUSTER_BYTES,
     storedBytes,
     frozenMilliseconds: record.frozenMilliseconds,
     warnings: record.warnings,

@@ -9,6 +9,7 @@ import { printJson } from "./output.ts";
 
 export interface CleanFlags {
   dryRun?: boolean;
+  interrupted?: boolean;
   grace: number;
   json?: boolean;
 }
@@ -20,6 +21,7 @@ export function addCleaningCommands(images: Command): void {
     .action(remove);
   cleaning(images.command("gc"))
     .description("remove blobs that no image needs, and what dead processes left")
+    .option("--interrupted", "also what interrupted captures had received; otherwise that stays for a week")
     .action(collect);
 }
 
@@ -55,7 +57,11 @@ async function remove(ref: string, flags: CleanFlags): Promise<void> {
 
 async function collect(flags: CleanFlags): Promise<void> {
   await using store = await ImageStore.open();
-  const report = await collectGarbage(store, { dryRun: flags.dryRun === true, graceMs: flags.grace });
+  const report = await collectGarbage(store, {
+    dryRun: flags.dryRun === true,
+    graceMs: flags.grace,
+    keptCaptures: flags.interrupted !== true,
+  });
   if (flags.json) printJson(report);
   else process.stdout.write(garbageText(report));
 }

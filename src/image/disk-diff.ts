@@ -1,4 +1,4 @@
-import type { Extent } from "./disk-map.ts";
+import type { DiskMap, Extent } from "./disk-map.ts";
 import type { DiskReader } from "./disk-reader.ts";
 
 /** A run of clusters. */
@@ -24,8 +24,28 @@ interface Place {
  * does not follow the disks' sizes.
  */
 export async function* diffDisks(left: DiskReader, right: DiskReader): AsyncGenerator<ClusterRun, void> {
+  yield* joined(differingRuns(left, right));
+}
+
+/**
+ * The runs of clusters, ascending, that are not the same frame of the same pack in two maps. More than differ where content lies
+ * in two places; reads nothing but the maps.
+ */
+export async function* diffPlaces(left: DiskMap, right: DiskMap): AsyncGenerator<ClusterRun, void> {
+  yield* joined(differingPlaces(left, right));
+}
+
+async function* differingPlaces(left: DiskMap, right: DiskMap): AsyncGenerator<ClusterRun, void> {
+  for await (const { left: a, right: b, ...run } of segments(left, right)) {
+    const samePack = a && b && left.packs[a.pack]?.digest === right.packs[b.pack]?.digest;
+    if (!samePack || a.frame !== b.frame) yield run;
+  }
+}
+
+/** Joins runs that follow one another. */
+async function* joined(runs: AsyncIterable<ClusterRun>): AsyncGenerator<ClusterRun, void> {
   let pending: ClusterRun | undefined;
-  for await (const run of differingRuns(left, right)) {
+  for await (const run of runs) {
     if (pending && pending.firstCluster + pending.count === run.firstCluster) {
       pending.count += run.count;
       continue;
@@ -37,7 +57,7 @@ export async function* diffDisks(left: DiskReader, right: DiskReader): AsyncGene
 }
 
 async function* differingRuns(left: DiskReader, right: DiskReader): AsyncGenerator<ClusterRun, void> {
-  for await (const segment of segments(left, right)) {
+  for await (const segment of segments(left.map, right.map)) {
     const { firstCluster, count } = segment;
     if (segment.left === undefined || segment.right === undefined) yield { firstCluster, count };
     else yield* compare(left, right, segment, segment.left, segment.right);
@@ -61,7 +81,7 @@ async function* compare(
 }
 
 /** Both maps' extents side by side, cut wherever either of them begins or ends. */
-async function* segments(left: DiskReader, right: DiskReader): AsyncGenerator<Segment, void> {
+async function* segments(left: DiskMap, right: DiskMap): AsyncGenerator<Segment, void> {
   await using a = new Cursor(left);
   await using b = new Cursor(right);
   await a.next();
@@ -83,8 +103,8 @@ class Cursor implements AsyncDisposable {
   #batch: readonly Extent[] = [];
   #index = 0;
 
-  constructor(disk: DiskReader) {
-    this.#batches = disk.map.extents() as AsyncGenerator<readonly Extent[], void>;
+  constructor(map: DiskMap) {
+    this.#batches = map.extents() as AsyncGenerator<readonly Extent[], void>;
   }
 
   async next(): Promise<void> {

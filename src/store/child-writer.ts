@@ -1,7 +1,9 @@
 import type { Compressor } from "zstd-napi";
+import { type ByteRange, ChangedRanges } from "../image/changed-ranges.ts";
 import { CLUSTER_BYTES } from "../image/cluster.ts";
 import type { ClusterReader } from "../image/cluster-reader.ts";
-import type { DiskMap, Extent, MapPack } from "../image/disk-map.ts";
+import type { DiskMap, MapPack } from "../image/disk-map.ts";
+import { ExtentStream } from "../image/extent-stream.ts";
 import { clusterHash, encodeFrame, frameCompressor } from "../image/frame.ts";
 import { type Descriptor, MEDIA_TYPES } from "../image/manifest.ts";
 import { FRAME_ENTRY_BYTES } from "../image/pack.ts";
@@ -19,7 +21,7 @@ export interface ChildDisk {
   /** Bytes of the clusters that hold data. */
   dataBytes: number;
   /** What differs from the parent, ascending. */
-  changed: { offsetBytes: number; lengthBytes: number }[];
+  changed: ByteRange[];
 }
 
 const FRAMES_A_BATCH = 64;
@@ -36,7 +38,7 @@ export class ChildWriter implements AsyncDisposable {
   readonly #parentPacks: MapPack[] = [];
   readonly #numbers = new Map<string, number>();
   readonly #compressor: Compressor = frameCompressor();
-  readonly #disks: { map: MapWriter; changed: ChildDisk["changed"] }[] = [];
+  readonly #disks: { map: MapWriter; changed: ChangedRanges }[] = [];
   #finished = false;
 
   /** `parents`: the maps of all disks, in order. */
@@ -58,7 +60,7 @@ export class ChildWriter implements AsyncDisposable {
     changes: AsyncIterable<ClusterChange>,
   ): Promise<void> {
     const map = new MapWriter(await this.#createBlob(), parent.diskBytes);
-    const changed: ChildDisk["changed"] = [];
+    const changed = new ChangedRanges(parent.diskBytes);
     this.#disks.push({ map, changed });
     const old = new ExtentStream(parent);
     const batch = new Batch();
@@ -76,7 +78,7 @@ export class ChildWriter implements AsyncDisposable {
       const hash = data && clusterHash(data);
       const before = await reader.hashOf(cluster);
       if (hash ? before?.equals(hash) : before === undefined) continue;
-      addRange(changed, cluster * CLUSTER_BYTES, parent.diskBytes);
+      changed.add(cluster, 1);
       if (!batch.takes(cluster)) await flush();
       if (data && hash) batch.add(cluster, encodeFrame(this.#compressor, data), hash);
       else {
@@ -94,9 +96,10 @@ export class ChildWriter implements AsyncDisposable {
     const packs = [...this.#parentPacks, ...(await this.#packs.finish())];
     const disks: ChildDisk[] = [];
     for (const { map, changed } of this.#disks) {
-      const { digest, sizeBytes } = await map.finish(packs);
+      const { digest, sizeBytes } = await map.finish((number) => packs[number]);
       const dataBytes = map.coveredClusters * CLUSTER_BYTES;
-      disks.push({ map: { mediaType: MEDIA_TYPES.diskMap, digest, size: sizeBytes }, dataBytes, changed });
+      const descriptor = { mediaType: MEDIA_TYPES.diskMap, digest, size: sizeBytes };
+      disks.push({ map: descriptor, dataBytes, changed: changed.ranges });
     }
     this.#finished = true;
     const used = new Set(this.#disks.flatMap(({ map }) => map.usedPacks));
@@ -116,40 +119,6 @@ export class ChildWriter implements AsyncDisposable {
       const { firstCluster, count, firstFrame } = part;
       await map.add([{ firstCluster, count }], { pack, firstFrame });
     }
-  }
-}
-
-/** The extents of a map one after another, cut where it is asked for. */
-class ExtentStream {
-  readonly #batches: AsyncGenerator<Extent[]>;
-  #waiting: Extent[] = [];
-
-  constructor(map: DiskMap) {
-    this.#batches = map.extents();
-  }
-
-  /** The next extent, or the part of it that lies before `cluster`; undefined when there is none before it. */
-  async take(cluster: number): Promise<Extent | undefined> {
-    const next = await this.#peek();
-    if (!next || next.firstCluster >= cluster) return undefined;
-    this.#waiting.shift();
-    const before = Math.min(next.count, cluster - next.firstCluster);
-    if (before < next.count) this.#waiting.unshift(tail(next, before));
-    return { ...next, count: before };
-  }
-
-  /** Drops everything before `cluster`. */
-  async skip(cluster: number): Promise<void> {
-    while (await this.take(cluster));
-  }
-
-  async #peek(): Promise<Extent | undefined> {
-    while (this.#waiting.length === 0) {
-      const { value, done } = await this.#batches.next();
-      if (done) return undefined;
-      this.#waiting = value;
-    }
-    return this.#waiting[0];
   }
 }
 
@@ -188,20 +157,4 @@ class Batch {
     this.#frames.length = 0;
     this.#entries.length = 0;
   }
-}
-
-function tail(extent: Extent, skipped: number): Extent {
-  return {
-    firstCluster: extent.firstCluster + skipped,
-    count: extent.count - skipped,
-    pack: extent.pack,
-    firstFrame: extent.firstFrame + skipped,
-  };
-}
-
-function addRange(ranges: ChildDisk["changed"], offsetBytes: number, diskBytes: number): void {
-  const lengthBytes = Math.min(CLUSTER_BYTES, diskBytes - offsetBytes);
-  const last = ranges.at(-1);
-  if (last && last.offsetBytes + last.lengthBytes === offsetBytes) last.lengthBytes += lengthBytes;
-  else ranges.push({ offsetBytes, lengthBytes });
 }

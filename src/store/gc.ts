@@ -3,6 +3,7 @@ import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, type Reference } from "../image/reference.ts";
 import { type Hold, Holders } from "./holders.ts";
 import type { ImageStore, Removal } from "./image-store.ts";
+import { dropKeptCaptures } from "./kept-captures.ts";
 import { dropDeadLeases, type Holder, nextSequence, workBefore } from "./leases.ts";
 import { removeBases, removeUnfinished } from "./leftovers.ts";
 import { NeededBlobs } from "./needed-blobs.ts";
@@ -11,6 +12,8 @@ export interface GarbageOptions {
   dryRun: boolean;
   /** How long a blob that nothing needs lies in quarantine before it is unlinked. */
   graceMs: number;
+  /** False: also what interrupted captures had received. */
+  keptCaptures?: boolean;
   /** Names that a dry run looks at as if they had been taken away. */
   without?: readonly { name: string; tag: string }[];
 }
@@ -48,7 +51,9 @@ const HEX = /^[0-9a-f]{64}$/;
 export async function collectGarbage(store: ImageStore, options: GarbageOptions): Promise<GarbageReport> {
   const images = dropUnheldImages(store, options);
   const gone = new Set(options.dryRun ? images : []);
-  const run = new Collection(store, new NeededBlobs(store, gone), options, images);
+  const keptCaptures = options.keptCaptures ?? true;
+  if (!options.dryRun) dropKeptCaptures(store.catalog, keptCaptures ? "old" : "all");
+  const run = new Collection(store, new NeededBlobs(store, { images: gone, keptCaptures }), options, images);
   await run.bury();
   await run.purge();
   run.clean(gone);

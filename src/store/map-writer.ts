@@ -48,10 +48,16 @@ export class MapWriter {
     if (this.#bufferedBytes >= FLUSH_BYTES) await this.#flush();
   }
 
-  /** Writes the pack table and commits the blob; `packs` are all of the image. */
-  async finish(packs: readonly MapPack[]): Promise<{ digest: string; sizeBytes: number }> {
-    const used = [...this.#localNumbers.keys()].map((number) => packs[number]);
-    this.#buffered.push(this.#encoder.finish(used.filter((pack) => pack !== undefined)));
+  /** Writes the pack table and commits the blob; `packOf` knows the packs of the image by number. */
+  async finish(
+    packOf: (number: number) => MapPack | undefined,
+  ): Promise<{ digest: string; sizeBytes: number }> {
+    const used = this.usedPacks.map((number) => {
+      const pack = packOf(number);
+      if (!pack) throw new Error(`pack ${number} of a map was never written`);
+      return pack;
+    });
+    this.#buffered.push(this.#encoder.finish(used));
     await this.#flush();
     return await this.#blob.commit();
   }

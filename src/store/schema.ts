@@ -57,6 +57,14 @@ const MIGRATIONS = [
      PRIMARY KEY (digest, remote)
    ) STRICT;
    CREATE INDEX images_by_parent ON images (parent);`,
+  `CREATE TABLE kept_captures (
+     name TEXT NOT NULL,
+     tag TEXT NOT NULL,
+     created TEXT NOT NULL,
+     parent TEXT,
+     disks TEXT NOT NULL,
+     PRIMARY KEY (name, tag)
+   ) STRICT;`,
 ];
 
 /** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */

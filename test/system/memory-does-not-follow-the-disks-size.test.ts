@@ -28,7 +28,7 @@ async function residentPeak(
 }
 
 describe.skipIf(!possible)("a disk of 16 TiB", () => {
-  it("is captured by an agent of 64 MiB and a command of 300 MiB, and exported by one of 300 MiB", async () => {
+  it("is captured, and compared with an earlier image, by an agent of 64 MiB and a command of 300 MiB, and exported by one of 300 MiB", async () => {
     // A sparse file of 16 TiB needs a file system that holds one: XFS, itself in a sparse file.
     using host = new DiskImage(8 * 1024 * MIB);
     await must("mkfs.xfs", "-q", host.path);
@@ -41,20 +41,17 @@ describe.skipIf(!possible)("a disk of 16 TiB", () => {
     const sshd = await Sshd.start();
     using doppel = new Doppel();
     try {
-      const capture = await residentPeak(
-        doppel,
-        "capture",
-        ...loginTo(sshd),
-        "--disk",
-        loop,
-        "--name",
-        "huge",
-        "--json",
-      );
+      const args = ["capture", ...loginTo(sshd), "--disk", loop, "--json"];
+      const capture = await residentPeak(doppel, ...args, "--name", "huge");
       const result = JSON.parse(capture.stdout);
       expect(result.disks[0].sizeBytes).toBe(16 * TIB);
       expect(result.residentPeakBytes).toBeLessThan(64 * MIB);
       expect(capture.peakBytes).toBeLessThan(300 * MIB);
+      const again = await residentPeak(doppel, ...args, "--name", "again", "--parent", "huge");
+      const second = JSON.parse(again.stdout);
+      expect(second).toMatchObject({ framesSent: 0, sameBytes: result.disks[0].dataBytes });
+      expect(second.residentPeakBytes).toBeLessThan(64 * MIB);
+      expect(again.peakBytes).toBeLessThan(300 * MIB);
       const file = join(folder, "huge.qcow2");
       const exported = await residentPeak(doppel, "export", "huge", "-o", file, "--json");
       expect(exported.peakBytes).toBeLessThan(300 * MIB);
