@@ -9,6 +9,7 @@ import { refuseInUse } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { barWidth, drawImage, drawingJson } from "./image-drawing.ts";
 import { addCleaningCommands } from "./images-clean.ts";
+import { addCompactCommand } from "./images-compact.ts";
 import { diffCommand } from "./images-diff.ts";
 import { addPruneCommand } from "./images-prune.ts";
 import { addRepairCommand } from "./images-repair.ts";
@@ -68,6 +69,7 @@ export function imagesCommand(): Command {
   addRepairCommand(command);
   addCleaningCommands(command);
   addPruneCommand(command);
+  addCompactCommand(command);
   return command;
 }
 

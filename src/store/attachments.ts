@@ -65,6 +65,29 @@ export async function attach(
   return entry;
 }
 
+/** Where an attachment says which image it was made for, when that was compacted since. */
+const MADE_FOR = "org.doppel.made-for";
+
+/**
+ * Writes attachments anew for an image that has the same disks as theirs. `recordAttachment` of the store makes them known.
+ */
+export async function moveAttachments(
+  store: ImageStore,
+  attachments: readonly Attachment[],
+  image: StoredImage,
+): Promise<Attachment[]> {
+  const moved: Attachment[] = [];
+  for (const attachment of attachments) {
+    const manifest = await readAttachmentManifest(store.blobs, attachment.digest);
+    const annotations = { [MADE_FOR]: attachment.subject, ...manifest.annotations };
+    const subject = { ...manifest.subject, digest: image.digest, size: image.manifestBytes };
+    const content = Buffer.from(JSON.stringify({ ...manifest, subject, annotations }));
+    const { digest, sizeBytes } = await store.blobs.put(content);
+    moved.push({ ...attachment, digest, subject: image.digest, annotations, manifestBytes: sizeBytes });
+  }
+  return moved;
+}
+
 /** Writes the files of an attachment to a folder, which is made; returns their paths. Refuses to replace a file. */
 export async function saveAttachment(store: ImageStore, digest: string, folder: string): Promise<string[]> {
   const { layers } = await readAttachmentManifest(store.blobs, digest);

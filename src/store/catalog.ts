@@ -179,19 +179,24 @@ export class Catalog {
       .map((row) => row.digest);
   }
 
-  /** The image that now stands for `digest`: itself, or what it was replaced by when it was compacted. */
+  /**
+   * The image that now stands for `digest`: itself while it has a name, else what it was replaced by when it was compacted,
+   * where that is here.
+   */
   currentDigest(digest: string): string {
     const find = this.database.prepare<[string], { replacement: string }>(
       "SELECT replacement FROM replacements WHERE digest = ?",
     );
     const seen = new Set<string>();
-    for (let current = digest; !seen.has(current); ) {
-      const next = this.has(current) ? undefined : find.get(current)?.replacement;
-      if (next === undefined) return current;
+    let found = digest;
+    for (let current = digest; !seen.has(current) && this.tagsOf(current).length === 0; ) {
       seen.add(current);
+      const next = find.get(current)?.replacement;
+      if (next === undefined) break;
+      if (this.has(next)) found = next;
       current = next;
     }
-    return digest;
+    return found;
   }
 
   /** Records that `replacement` has the same disks as `digest`, whose children become its. */

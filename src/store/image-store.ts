@@ -96,7 +96,20 @@ export class ImageStore implements AsyncDisposable {
 
   /** Claims a name for an image that this process is about to make; `name-busy` when another one has it. */
   reserveName({ name, tag }: Reference): Lease {
-    return this.#leases.claim("image", formatReference({ name, tag }));
+    return this.reserve("image", formatReference({ name, tag }));
+  }
+
+  /**
+   * From now on until this store is closed no blob is unlinked that lies in its place now. Whoever makes or looks for a blob
+   * does it without asking; this is for who reads images that may be removed meanwhile.
+   */
+  work(): void {
+    this.#leases.work();
+  }
+
+  /** Claims something for this process alone; `name-busy` when another one has it. */
+  reserve(kind: string, key: string): Lease {
+    return this.#leases.claim(kind, key);
   }
 
   /**
@@ -104,6 +117,13 @@ export class ImageStore implements AsyncDisposable {
    * exists once this returns, and not before.
    */
   async commitImage(reference: Reference, image: NewImage): Promise<StoredImage> {
+    const stored = await this.writeImage(image);
+    this.change(() => this.record(stored, reference));
+    return stored;
+  }
+
+  /** Writes config and manifest of an image whose blobs are all here; it exists when it is recorded. */
+  async writeImage(image: NewImage): Promise<StoredImage> {
     const config = Buffer.from(JSON.stringify(image.config));
     const configBlob = await this.blobs.put(config);
     const descriptor = {
@@ -115,9 +135,7 @@ export class ImageStore implements AsyncDisposable {
     const manifest = buildManifest(descriptor, variables ? [...maps, variables] : maps, packs);
     for (const layer of manifest.layers) await this.#requireBlob(layer);
     const { digest, sizeBytes } = await this.blobs.put(Buffer.from(JSON.stringify(manifest)));
-    const stored = { digest, manifest, manifestBytes: sizeBytes, config: image.config };
-    this.change(() => this.record(stored, reference));
-    return stored;
+    return { digest, manifest, manifestBytes: sizeBytes, config: image.config };
   }
 
   /**
@@ -213,16 +231,19 @@ export class ImageStore implements AsyncDisposable {
 
   /** Records what was attached to an image; src/store/attachments.ts writes it. `image-unknown` when that is gone. */
   addAttachment(attachment: Attachment): void {
-    this.change(() => {
-      const { digest, subject } = attachment;
-      if (!this.catalog.has(subject))
-        throw new DoppelError("image-unknown", `the image ${subject} was removed meanwhile`);
-      this.#requireNow([digest]);
-      const manifest = readFileSync(this.blobs.pathOf(digest));
-      const { config, layers } = parseAttachmentManifest(manifest, digest);
-      this.#requireNow([config.digest, ...layers.map((layer) => layer.digest)]);
-      this.catalog.addAttachment(attachment);
-    });
+    this.change(() => this.recordAttachment(attachment));
+  }
+
+  /** The same inside `change`. */
+  recordAttachment(attachment: Attachment): void {
+    const { digest, subject } = attachment;
+    if (!this.catalog.has(subject))
+      throw new DoppelError("image-unknown", `the image ${subject} was removed meanwhile`);
+    this.#requireNow([digest]);
+    const manifest = readFileSync(this.blobs.pathOf(digest));
+    const { config, layers } = parseAttachmentManifest(manifest, digest);
+    this.#requireNow([config.digest, ...layers.map((layer) => layer.digest)]);
+    this.catalog.addAttachment(attachment);
   }
 
   /** Names an image that is here; returns the digest that had the name before. `image-unknown` when it is gone. */

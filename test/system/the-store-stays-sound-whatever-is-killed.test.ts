@@ -45,6 +45,8 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     tag: (n) => ["images", "tag", `volatile:${n % 4}`, `named:${n % 2}`],
     remove: (n) => ["images", "rm", REMOVABLE[n % REMOVABLE.length] ?? "", "--grace", "0s"],
     collect: () => ["images", "gc", "--grace", "0s"],
+    compact: () => ["images", "compact", "--all", "--published", "--grace", "0s"],
+    prune: () => ["images", "prune", "volatile", "pulled", "--keep-last", "2", "--grace", "0s"],
     collectLater: () => ["images", "gc", "--grace", "1s"],
   };
   const REMOVABLE = [
