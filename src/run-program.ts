@@ -7,6 +7,8 @@ export interface RunOptions {
   timeoutMs?: number;
   signal?: AbortSignal;
   input?: string | Uint8Array;
+  /** The file that standard input reads, instead of `input`: for what does not fit into memory. */
+  inputFile?: string;
   env?: Record<string, string>;
   cwd?: string;
   /** Where standard error goes instead of into the result: for a program that leaves a daemon behind, which keeps it open. */
@@ -41,7 +43,12 @@ export async function runProgram(file: string, args: string[], options: RunOptio
   const result = await execa(file, args, {
     reject: false,
     timeout: options.timeoutMs ?? 60_000,
-    stdin: options.input === undefined ? "ignore" : "pipe",
+    stdin:
+      options.inputFile !== undefined
+        ? { file: options.inputFile }
+        : options.input === undefined
+          ? "ignore"
+          : "pipe",
     ...(options.stderrTo === undefined ? {} : { stderr: stderrOption(options.stderrTo) }),
     ...(options.input === undefined ? {} : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
@@ -112,6 +119,59 @@ export function startProgram(file: string, args: string[]): RunningProgram {
 /** execa takes a file descriptor for a single stream, but its types do not say so. */
 function stderrOption(to: "ignore" | { fd: number }): "ignore" {
   return (to === "ignore" ? to : to.fd) as "ignore";
+}
+
+export interface PipedProgram {
+  file: string;
+  args: string[];
+  env?: Record<string, string>;
+}
+
+/**
+ * Runs two programs with the first one's output as the second one's input, never held in memory. Throws as `runProgram` does,
+ * for whichever failed first in the pipe.
+ */
+export async function pipePrograms(
+  from: PipedProgram,
+  to: PipedProgram,
+  options: { timeoutMs: number; signal?: AbortSignal },
+): Promise<void> {
+  options.signal?.throwIfAborted();
+  const common = {
+    reject: false,
+    timeout: options.timeoutMs,
+    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+  } as const;
+  const source = execa(from.file, from.args, {
+    ...common,
+    stdin: "ignore",
+    buffer: { stdout: false },
+    env: from.env ?? {},
+  });
+  const last = await source.pipe(to.file, to.args, { ...common, env: to.env ?? {} });
+  const first = await source;
+  options.signal?.throwIfAborted();
+  for (const { file, args, result } of [
+    { ...from, result: first },
+    { ...to, result: last },
+  ]) {
+    if (result.code === "ENOENT") throw missing(file);
+    if (result.timedOut) {
+      throw new DoppelError(
+        "program-timeout",
+        `${file} ${args[0] ?? ""} did not finish in ${options.timeoutMs / 1000} s`,
+      );
+    }
+  }
+  const broken =
+    first.failed && first.code !== "EPIPE" ? { ...from, result: first } : { ...to, result: last };
+  if (!broken.result.failed) return;
+  const why = String(broken.result.stderr ?? "")
+    .trim()
+    .split("\n")
+    .slice(-4)
+    .join("; ");
+  throw new DoppelError("program-failed", `${broken.file} failed: ${why || broken.result.shortMessage}`);
 }
 
 /**

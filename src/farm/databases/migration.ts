@@ -1,13 +1,11 @@
-import { judgeMysqlMigration } from "./mysql/verdict.ts";
-import { judgePostgresMigration } from "./postgres/verdict.ts";
+import type { DatabaseAddress } from "./address.ts";
+import { engineOf } from "./engines.ts";
 import type { MigrationVerdict } from "./verdict.ts";
 
-const JUDGES = { postgres: judgePostgresMigration, mysql: judgeMysqlMigration };
-
 /** The databases whose migrations can be judged; `mysql` is MariaDB too. */
-export type MigrationEngine = keyof typeof JUDGES;
+export type MigrationEngine = DatabaseAddress["engine"];
 
 /** Judges every statement of a migration file. */
 export function judgeMigration(sql: string, engine: MigrationEngine): Promise<MigrationVerdict> {
-  return JUDGES[engine](sql);
+  return engineOf({ engine }).judge(sql);
 }

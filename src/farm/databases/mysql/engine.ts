@@ -1,0 +1,52 @@
+import type { DatabaseAddress } from "../address.ts";
+import type { DatabaseContents, DatabaseEngine } from "../engine.ts";
+import * as catalog from "./catalog.ts";
+import { quoted, withConnection } from "./client.ts";
+import { MysqlMigrationSession } from "./migration-session.ts";
+import * as programs from "./programs.ts";
+import { replace } from "./replace.ts";
+import { judgeMysqlMigration } from "./verdict.ts";
+
+const UNKNOWN = Number.NaN;
+
+/** MariaDB and MySQL. */
+export const mysql: DatabaseEngine = {
+  judge: judgeMysqlMigration,
+  facts: (address) => withConnection(address, catalog.facts),
+  sessions: (address) => withConnection(address, catalog.sessions),
+  activity: (address) => withConnection(address, catalog.activity),
+  contents: async (address) => ({
+    rows: await withConnection(address, catalog.countRows),
+    schema: await programs.schema(address),
+  }),
+  create: (address, name) => withConnection(address, (connection) => catalog.createLike(connection, name)),
+  drop: (address, name) =>
+    withConnection(address, async (connection) => {
+      await connection.query(`DROP DATABASE IF EXISTS ${quoted(name)}`);
+    }),
+  duplicate: async (address, name, signal) => {
+    await mysql.create(address, name);
+    await programs.copy(address, name, signal);
+    return "dump";
+  },
+  dump,
+  load: programs.load,
+  replace,
+  migrate: (address) => MysqlMigrationSession.open(address),
+};
+
+/**
+ * The dump has a snapshot of its own, so rows are counted before and after it: where the two differ, the table was written
+ * meanwhile and its count in the dump is not known.
+ */
+async function dump(address: DatabaseAddress, file: string, signal?: AbortSignal): Promise<DatabaseContents> {
+  return await withConnection(address, async (connection) => {
+    const before = await catalog.countRows(connection);
+    await programs.dump(address, file, signal);
+    const after = await catalog.countRows(connection);
+    const rows = Object.fromEntries(
+      Object.entries(after).map(([table, count]) => [table, before[table] === count ? count : UNKNOWN]),
+    );
+    return { rows, schema: await programs.schema(address) };
+  });
+}
