@@ -2,9 +2,14 @@ import { DoppelError, EXIT } from "./errors.ts";
 
 const SUFFIXES = ["", "K", "M", "G", "T", "P"];
 
+/** What `parseSize` reads. */
+export const SIZE_PATTERN = /^(\d+(?:\.\d+)?)\s*([KMGTPkmgtp]?)(?:[iI]?[bB])?$/;
+/** What `parseDuration` reads. */
+export const DURATION_PATTERN = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)$/;
+
 /** Reads a size such as `50M`, `2GiB` or `4096` as bytes; suffixes are powers of 1024. */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?$/i.exec(text.trim());
+  const match = SIZE_PATTERN.exec(text.trim());
   if (!match) throw usage(`'${text}' is not a size`, "write it like 50M or 2G");
   const exponent = SUFFIXES.indexOf((match[2] ?? "").toUpperCase());
   const bytes = Math.round(Number(match[1]) * 1024 ** exponent);
@@ -14,7 +19,7 @@ export function parseSize(text: string): number {
 
 /** Reads a duration such as `2s`, `500ms`, `10m` or `1h` as milliseconds. */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)$/.exec(text.trim());
+  const match = DURATION_PATTERN.exec(text.trim());
   if (!match) throw usage(`'${text}' is not a duration`, "write it like 500ms, 2s, 10m or 7d");
   const factors: Record<string, number> = {
     ms: 1,
