@@ -180,7 +180,7 @@ function isAlive(holder: LeaseRow): boolean {
 }
 
 /** Boot and start time of a process, which together name it for good (proc(5), /proc/PID/stat, field 22). */
-function processStart(pid: number): string | undefined {
+export function processStart(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

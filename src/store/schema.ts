@@ -65,6 +65,24 @@ const MIGRATIONS = [
      disks TEXT NOT NULL,
      PRIMARY KEY (name, tag)
    ) STRICT;`,
+  `CREATE TABLE farms (
+     name TEXT PRIMARY KEY,
+     entries INTEGER NOT NULL,
+     head TEXT NOT NULL,
+     fencing INTEGER NOT NULL,
+     owner TEXT,
+     pid INTEGER,
+     process_start TEXT,
+     acquired TEXT,
+     expires_ms INTEGER
+   ) STRICT;
+   CREATE TABLE farm_entries (
+     farm TEXT NOT NULL REFERENCES farms (name),
+     sequence INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     hash TEXT NOT NULL,
+     PRIMARY KEY (farm, sequence)
+   ) STRICT;`,
 ];
 
 /** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */

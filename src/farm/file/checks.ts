@@ -14,7 +14,7 @@ export const httpCheck = z.strictObject({
     .enum(["site", "box"])
     .default("site")
     .describe("Through the router's shadow address from outside, or straight to each shadow."),
-  path: z.string().startsWith("/").default("/"),
+  path: z.string().regex(/^\//, "a path begins with /").default("/"),
   port: port.optional().describe("Of the shadow, for `via: box`; its service port by default."),
   status: z.int().min(100).max(599).default(200),
   contains: z.string().min(1).optional().describe("Text that the body must contain."),

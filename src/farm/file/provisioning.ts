@@ -5,7 +5,7 @@ import { command, duration, name, path } from "./values.ts";
 const fileStep = z.strictObject({
   kind: z.literal("file"),
   from: path,
-  to: z.string().startsWith("/").describe("Its absolute path on the shadow."),
+  to: z.string().regex(/^\//, "an absolute path begins with /").describe("Its absolute path on the shadow."),
   mode: z
     .string()
     .regex(/^0[0-7]{3}$/, 'a mode is written like "0644"')

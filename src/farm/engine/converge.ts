@@ -1,0 +1,90 @@
+import { DoppelError } from "../../errors.ts";
+import type { JournalEvent, Json } from "../journal/entry.ts";
+import type { FarmLease } from "../journal/lease.ts";
+import { mapBounded } from "./bounded.ts";
+import type { Reality, Stage, Step } from "./step.ts";
+
+export type Direction = "do" | "undo";
+
+export interface ConvergeOptions {
+  lease: FarmLease;
+  /** The sequence number of the run's first entry. */
+  run: number;
+  direction: Direction;
+  /** Lanes at once. */
+  parallel: number;
+  signal: AbortSignal;
+  onStep?: (step: Step, what: "started" | "done" | "as it was" | "failed", message?: string) => void;
+}
+
+/**
+ * Brings reality to where the stages say, or with `undo` back. Every step is probed first: what is so already is recorded
+ * and left alone. After a failure no further step begins; those under way come to their end. Throws the first failure.
+ */
+export async function converge(stages: readonly Stage[], options: ConvergeOptions): Promise<void> {
+  for (const stage of stages) {
+    const failures: unknown[] = [];
+    await mapBounded(stage.lanes, options.parallel, async (lane) => {
+      for (const step of lane) {
+        if (failures.length > 0 || options.signal.aborted) return;
+        await settle(step, options).catch((error: unknown) => failures.push(error));
+      }
+    });
+    options.signal.throwIfAborted();
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+async function settle(step: Step, options: ConvergeOptions): Promise<void> {
+  const { lease, run, direction, signal, onStep } = options;
+  const write = (event: JournalEvent) => lease.append(event);
+  const about = { run, step: step.id, title: step.title, direction };
+  try {
+    const before = await step.probe(signal);
+    if (isThere(before, direction)) {
+      write({ ...about, kind: "step-done", by: "probe", inputs: step.inputs, result: resultOf(before) });
+      return onStep?.(step, "as it was");
+    }
+    const { inputs, undoes } = step;
+    write({ ...about, kind: "step-started", inputs, undoes });
+    onStep?.(step, "started");
+    const result = await act(step, direction, signal);
+    const after = await step.probe(signal);
+    if (!isThere(after, direction)) throw withoutEffect(step, after);
+    write({ ...about, kind: "step-done", by: "run", inputs, result });
+    onStep?.(step, "done");
+  } catch (error) {
+    // Whoever lost the lease, or is interrupted, has nothing more to say: a resume will probe.
+    if (signal.aborted) throw error;
+    const failure = failureOf(error);
+    write({ ...about, kind: "step-failed", error: failure });
+    onStep?.(step, "failed", failure.message);
+    throw error;
+  }
+}
+
+async function act(step: Step, direction: Direction, signal: AbortSignal): Promise<Json> {
+  if (direction === "do") return await step.run(signal);
+  await step.undo?.(signal);
+  return null;
+}
+
+function isThere(reality: Reality, direction: Direction): boolean {
+  return reality.state === (direction === "do" ? "done" : "absent");
+}
+
+function resultOf(reality: Reality): Json {
+  return reality.state === "done" ? reality.result : null;
+}
+
+export function failureOf(error: unknown): { code: string; message: string } {
+  if (error instanceof DoppelError) return { code: error.code, message: error.message };
+  return { code: "unexpected", message: error instanceof Error ? error.message : String(error) };
+}
+
+function withoutEffect(step: Step, after: Reality): DoppelError {
+  const why = after.state === "partial" ? after.why : "it is as it was before";
+  return new DoppelError("step-without-effect", `${step.title}: it ran, but ${why}`, {
+    hint: "look at what the step did; then 'doppel farm resume'",
+  });
+}
