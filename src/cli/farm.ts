@@ -1,9 +1,18 @@
 import { Command } from "commander";
 import { migrationCommand } from "./farm-migration.ts";
+import { farmPlanCommand } from "./farm-plan.ts";
+import { farmProvisionCommand, farmResumeCommand } from "./farm-run.ts";
+import { farmSchemaCommand } from "./farm-schema.ts";
+import { farmStatusCommand } from "./farm-status.ts";
 
 /** `doppel farm`: the upgrade of a site with shadow virtual machines. */
 export function farmCommand(): Command {
   return new Command("farm")
-    .description("upgrade a site with shadow virtual machines")
+    .description("upgrade a site with a shadow machine beside every box (docs/farm.md)")
+    .addCommand(farmPlanCommand())
+    .addCommand(farmProvisionCommand())
+    .addCommand(farmResumeCommand())
+    .addCommand(farmStatusCommand())
+    .addCommand(farmSchemaCommand())
     .addCommand(migrationCommand());
 }

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { discard } from "../freezer/discard.ts";
@@ -14,7 +15,10 @@ import { createProgress } from "./progress.ts";
 interface ThawFlags {
   name?: string;
   connect: string;
-  network: string;
+  network: string[];
+  pool?: string;
+  userData?: string;
+  networkConfig?: string;
   cpus?: string;
   memory?: string;
   json?: boolean;
@@ -28,8 +32,14 @@ export function thawCommand(): Command {
     )
     .argument("<ref>", "the image")
     .option("--name <vm>", "the machine's name; by default the image's")
-    .option("--connect <uri>", "libvirt's URI", Virsh.defaultUri())
-    .option("--network <net>", "libvirt's network", "default")
+    .option("--connect <uri>", "libvirt's URI, such as qemu+ssh://root@host/system", Virsh.defaultUri())
+    .option(
+      "--pool <name>",
+      "put the disks into a storage pool of that libvirt: the image once, the overlay on it",
+    )
+    .option("--network <net>", "libvirt's network; once for each card (default: default)", again, [])
+    .option("--user-data <file>", "cloud-init user-data, given to the machine on a seed (NoCloud)")
+    .option("--network-config <file>", "cloud-init network-config on that seed")
     .option("--cpus <n>", "processors instead of those captured")
     .option("--memory <size>", "memory instead of that captured, such as 2G")
     .option("--json", "print the result as JSON")
@@ -38,6 +48,7 @@ export function thawCommand(): Command {
 
 async function runThaw(ref: string, flags: ThawFlags): Promise<void> {
   const reference = parseReference(ref);
+  const seed = await readSeedFiles(flags);
   await using store = await ImageStore.open();
   const image = await store.resolve(reference);
   const progress = createProgress("base");
@@ -46,7 +57,9 @@ async function runThaw(ref: string, flags: ThawFlags): Promise<void> {
       image: formatReference(reference),
       name: flags.name ?? reference.name.replaceAll("/", "-"),
       connect: flags.connect,
-      network: flags.network,
+      networks: flags.network.length > 0 ? flags.network : ["default"],
+      ...(flags.pool === undefined ? {} : { pool: flags.pool }),
+      ...seed,
       ...(flags.cpus === undefined ? {} : { cpus: parseCount(flags.cpus) }),
       ...(flags.memory === undefined ? {} : { memoryBytes: parseSize(flags.memory) }),
       onProgress: progress.update,
@@ -64,6 +77,19 @@ async function runThaw(ref: string, flags: ThawFlags): Promise<void> {
   } finally {
     progress.stop();
   }
+}
+
+async function readSeedFiles({ userData, networkConfig }: ThawFlags) {
+  if (networkConfig !== undefined && userData === undefined)
+    throw new DoppelError("usage", "--network-config goes with --user-data", { exitCode: EXIT.usage });
+  return {
+    ...(userData === undefined ? {} : { userData: await readFile(userData) }),
+    ...(networkConfig === undefined ? {} : { networkConfig: await readFile(networkConfig) }),
+  };
+}
+
+function again(value: string, all: string[]): string[] {
+  return [...all, value];
 }
 
 /** `doppel vms`: the machines made here. */

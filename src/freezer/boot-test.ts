@@ -76,7 +76,7 @@ export async function bootTest(
   const machine = await thaw(store, image, {
     ...options,
     name,
-    network: network.name,
+    networks: [network.name],
     firmware,
     memoryBytes: options.memoryBytes ?? chooseMemory(facts.hardware.memoryBytes),
   });

@@ -1,7 +1,8 @@
 import { rm } from "node:fs/promises";
 import { DoppelError, EXIT } from "../errors.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
-import { instanceFolder, readInstance } from "./instance.ts";
+import { type Instance, instanceFolder, readInstance } from "./instance.ts";
+import { Pool } from "./pool.ts";
 
 /**
  * Ends a machine and removes it with its overlays. Refuses a domain of that name that is not ours
@@ -21,5 +22,12 @@ export async function discard(home: string, name: string): Promise<void> {
     await virsh.run(["destroy", name], { allowFailure: true });
     await virsh.run(["undefine", name, "--nvram"]);
   }
+  if (instance.pool) await removeVolumes(virsh, instance.pool);
   await rm(instanceFolder(home, name), { recursive: true, force: true });
+}
+
+/** The overlays and the seed go; the image's base stays in the pool for the next machine. */
+async function removeVolumes(virsh: Virsh, { name, volumes }: NonNullable<Instance["pool"]>): Promise<void> {
+  const pool = await Pool.open(virsh, name);
+  for (const volume of volumes) await pool.remove(volume);
 }

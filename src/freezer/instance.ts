@@ -13,7 +13,13 @@ const instanceSchema = z.object({
   imageDigest: z.string(),
   connect: z.string(),
   network: z.string(),
+  /** All networks of its cards, when there are several. */
+  networks: z.array(z.string()).optional(),
   macs: z.array(z.string()),
+  /** Where its disks are, when they are not in its folder: volumes of a storage pool. */
+  pool: z.object({ name: z.string(), volumes: z.array(z.string()) }).optional(),
+  /** The public host key that its seed gave it. */
+  hostKey: z.string().optional(),
   created: z.string(),
 });
 

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";
-import { freemem } from "node:os";
 import { join } from "node:path";
 import { makePrivateFolder } from "../durable-file.ts";
 import { DoppelError, EXIT, systemErrorCode } from "../errors.ts";
@@ -10,24 +9,27 @@ import { type DiskBus, type DomainDescription, domainXml } from "../hypervisor/d
 import { findOvmf } from "../hypervisor/firmware.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
 import { type MachineFacts, parseFacts } from "../machine/facts.ts";
-import { runProgram } from "../run-program.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
-import { formatBytes } from "../units.ts";
 import { materialiseBase } from "./base.ts";
-import {
-  checkInstanceName,
-  type Instance,
-  instanceFolder,
-  listInstances,
-  writeInstance,
-} from "./instance.ts";
+import { type ChosenMachine, checkHost } from "./host-check.ts";
+import { checkInstanceName, type Instance, instanceFolder, writeInstance } from "./instance.ts";
+import { Pool } from "./pool.ts";
+import { makeSeed, type Seed } from "./seed.ts";
+import { folderStorage, poolStorage } from "./storage.ts";
 
 export interface ThawOptions {
   /** The image as the user named it. */
   image: string;
   name: string;
   connect: string;
-  network: string;
+  /** libvirt's networks, one for each card; cards beyond them are on the last. */
+  networks: readonly string[];
+  /** A storage pool for the disks instead of the machine's own folder: needed when libvirt is on another host. */
+  pool?: string;
+  /** cloud-init user-data for a seed (NoCloud). */
+  userData?: Buffer;
+  /** cloud-init network-config; only with `userData`. */
+  networkConfig?: Buffer;
   cpus?: number;
   memoryBytes?: number;
   /** virtio-blk by default. */
@@ -58,36 +60,57 @@ export async function thaw(store: ImageStore, image: StoredImage, options: ThawO
   const virsh = new Virsh(options.connect);
   const machine = chooseMachine(facts, options);
   await checkHost(store, virsh, options, machine);
+  const pool = options.pool === undefined ? undefined : await Pool.open(virsh, options.pool);
   const bases = await materialiseBase(store, image, options);
   const folder = await claimFolder(store.home, options.name);
+  const uuid = randomUUID();
+  const storage = pool
+    ? poolStorage(pool, { ...options, image, bases, seeded: options.userData !== undefined })
+    : folderStorage(folder, bases);
   try {
-    const overlays = await makeOverlays(folder, bases);
-    const type = (await probeKvm()).works ? "kvm" : "qemu";
+    const seed = await seedFor(options, folder);
+    const instance = instanceOf(image, options, machine, uuid, {
+      ...(pool ? { pool: { name: pool.name, volumes: [...storage.volumes] } } : {}),
+      ...(seed ? { hostKey: seed.hostKey } : {}),
+    });
+    // Before anything is made elsewhere: whatever ends this process, `discard` finds what there is.
+    await writeInstance(store.home, instance);
+    const overlays = await storage.makeOverlays();
+    const type = await machineType(virsh);
     const description = await describe(virsh, image, facts, {
       ...machine,
       ...options,
+      uuid,
       type,
       folder,
       overlays,
+      pooled: pool !== undefined,
+      ...(seed ? { seed: await storage.takeSeed(seed.path) } : {}),
     });
     const xml = join(folder, "domain.xml");
     await writeFile(xml, domainXml(description), { mode: 0o600 });
-    const instance = instanceOf(image, options, description);
-    await writeInstance(store.home, instance);
     await virsh.run(["define", xml, "--validate"]);
     await virsh.run(["start", options.name]);
     return { instance, type, folder, ...machine };
   } catch (error) {
     await virsh.run(["undefine", options.name, "--nvram"], { allowFailure: true }).catch(() => {});
+    await storage.remove().catch(() => {});
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
 }
 
-interface ChosenMachine {
-  cpus: number;
-  memoryBytes: number;
-  macs: string[];
+async function seedFor(options: ThawOptions, folder: string): Promise<Seed | undefined> {
+  const { name, userData, networkConfig } = options;
+  if (!userData) return undefined;
+  return await makeSeed(folder, { hostname: name, userData, ...(networkConfig ? { networkConfig } : {}) });
+}
+
+/** KVM of this machine is tried; of another one its libvirt is believed. */
+async function machineType(virsh: Virsh): Promise<"kvm" | "qemu"> {
+  if (virsh.isLocal) return (await probeKvm()).works ? "kvm" : "qemu";
+  const { exitCode } = await virsh.run(["domcapabilities", "--virttype", "kvm"], { allowFailure: true });
+  return exitCode === 0 ? "kvm" : "qemu";
 }
 
 /** The captured hardware, where the options do not say otherwise. */
@@ -96,37 +119,6 @@ function chooseMachine(facts: MachineFacts, options: ThawOptions): ChosenMachine
   const physical = facts.nics.filter((nic) => nic.kind === "physical");
   const macs = physical.map((nic) => nic.permanentMac ?? nic.mac).filter((mac) => mac != null);
   return { cpus: options.cpus ?? facts.hardware.cpus, memoryBytes: options.memoryBytes ?? captured, macs };
-}
-
-async function checkHost(
-  store: ImageStore,
-  virsh: Virsh,
-  options: ThawOptions,
-  machine: ChosenMachine,
-): Promise<void> {
-  if ((await virsh.state(options.name)) !== "missing") {
-    throw refused(
-      "domain-exists",
-      `libvirt has a machine ${options.name} already`,
-      "choose another one with --name",
-    );
-  }
-  if (machine.memoryBytes > freemem()) {
-    const message = `${options.name} wants ${formatBytes(machine.memoryBytes)} of memory, ${formatBytes(freemem())} are free`;
-    throw refused("memory-short", message, "give it less with --memory 2G");
-  }
-  if (!(await virsh.isNetworkActive(options.network))) {
-    const message = `libvirt's network ${options.network} is not there or not started`;
-    throw refused("network-inactive", message, `virsh -c ${options.connect} net-start ${options.network}`);
-  }
-  for (const other of await listInstances(store.home)) {
-    const mac = other.macs.find((candidate) => machine.macs.includes(candidate));
-    const clashes =
-      mac !== undefined && other.network === options.network && other.connect === options.connect;
-    if (!clashes || (await virsh.state(other.name)) !== "running") continue;
-    const message = `${other.name} runs on network ${other.network} with the same address ${mac}`;
-    throw refused("mac-in-use", message, `doppel discard ${other.name}, or choose another --network`);
-  }
 }
 
 async function claimFolder(home: string, name: string): Promise<string> {
@@ -145,22 +137,16 @@ async function claimFolder(home: string, name: string): Promise<string> {
   return folder;
 }
 
-async function makeOverlays(folder: string, bases: readonly string[]): Promise<string[]> {
-  const overlays: string[] = [];
-  for (const [index, base] of bases.entries()) {
-    const overlay = join(folder, `disk${index}.qcow2`);
-    await runProgram("qemu-img", ["create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay]);
-    overlays.push(overlay);
-  }
-  return overlays;
-}
-
 interface Placement extends ThawOptions, ChosenMachine {
   cpus: number;
   memoryBytes: number;
+  uuid: string;
   type: "kvm" | "qemu";
   folder: string;
   overlays: string[];
+  seed?: string;
+  /** Its files are libvirt's, on a host that may be another one. */
+  pooled: boolean;
 }
 
 async function describe(
@@ -169,42 +155,62 @@ async function describe(
   facts: MachineFacts,
   placement: Placement,
 ): Promise<DomainDescription> {
-  const { folder, type } = placement;
-  const firmware: DomainDescription["firmware"] =
-    (placement.firmware ?? facts.firmware.type) === "uefi"
-      ? { type: "uefi", ...findOvmf(), vars: join(folder, "nvram.fd") }
-      : { type: "bios" };
+  const { folder, type, pooled } = placement;
   return {
     name: placement.name,
-    uuid: randomUUID(),
+    uuid: placement.uuid,
     imageDigest: image.digest,
     type,
     machine: await virsh.expandMachine("q35", type),
     arch: "x86_64",
     cpus: placement.cpus,
     memoryBytes: placement.memoryBytes,
-    firmware,
+    firmware: firmwareOf(placement.firmware ?? facts.firmware.type, folder, pooled),
     disks: placement.overlays.map((path) => ({ path })),
     diskBus: placement.bus ?? "virtio-blk",
-    nics: (placement.macs.length > 0 ? placement.macs : [undefined]).map((mac) => ({
-      network: placement.network,
-      ...(mac === undefined ? {} : { mac }),
-    })),
-    consoleLog: join(folder, "console.log"),
-    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+    ...(placement.seed === undefined ? {} : { seed: placement.seed }),
+    nics: nicsOf(placement),
+    ...(pooled
+      ? {}
+      : {
+          consoleLog: join(folder, "console.log"),
+          owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+        }),
   };
 }
 
-function instanceOf(image: StoredImage, options: ThawOptions, domain: DomainDescription): Instance {
+function firmwareOf(type: "bios" | "uefi", folder: string, pooled: boolean): DomainDescription["firmware"] {
+  if (type === "bios") return { type };
+  return pooled ? { type: "uefi-chosen" } : { type, ...findOvmf(), vars: join(folder, "nvram.fd") };
+}
+
+/** One card for each captured one and for each network, whichever are more. */
+function nicsOf({ macs, networks }: Placement): DomainDescription["nics"] {
+  return Array.from({ length: Math.max(macs.length, networks.length) }, (_, index) => {
+    const mac = macs[index];
+    const network = networks[index] ?? networks.at(-1) ?? "default";
+    return { network, ...(mac === undefined ? {} : { mac }) };
+  });
+}
+
+function instanceOf(
+  image: StoredImage,
+  options: ThawOptions,
+  { macs }: ChosenMachine,
+  uuid: string,
+  more: Pick<Instance, "pool" | "hostKey">,
+): Instance {
   return {
+    ...more,
     version: 1,
     name: options.name,
-    uuid: domain.uuid,
+    uuid,
     image: options.image,
     imageDigest: image.digest,
     connect: options.connect,
-    network: options.network,
-    macs: domain.nics.flatMap((nic) => (nic.mac === undefined ? [] : [nic.mac])),
+    network: options.networks[0] ?? "default",
+    ...(options.networks.length > 1 ? { networks: [...options.networks] } : {}),
+    macs,
     created: new Date().toISOString(),
   };
 }

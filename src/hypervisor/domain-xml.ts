@@ -16,14 +16,21 @@ export interface DomainDescription {
   arch: "x86_64" | "aarch64";
   cpus: number;
   memoryBytes: number;
-  firmware: { type: "bios" } | { type: "uefi"; code: string; varsTemplate: string; vars: string };
+  /** `uefi-chosen`: libvirt of the host finds the firmware, and keeps its variables. */
+  firmware:
+    | { type: "bios" }
+    | { type: "uefi"; code: string; varsTemplate: string; vars: string }
+    | { type: "uefi-chosen" };
   /** qcow2 overlays, in the order of the machine's disks. */
   disks: { path: string; serial?: string }[];
   diskBus: DiskBus;
+  /** An ISO with the guest's first configuration. */
+  seed?: string;
   nics: { mac?: string; network: string }[];
-  consoleLog: string;
-  /** Whom QEMU runs as: the owner of the files, which are private. */
-  owner: { uid: number; gid: number };
+  /** Without it only the terminal is there (virsh console). */
+  consoleLog?: string;
+  /** Whom QEMU runs as: the owner of the files, which are private. Without it libvirt chooses, and gives it the files. */
+  owner?: { uid: number; gid: number };
 }
 
 const QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0";
@@ -38,7 +45,7 @@ export function domainXml(domain: DomainDescription): string {
     `  <metadata><doppel:image xmlns:doppel="${METADATA_NAMESPACE}" digest="${escapeXml(domain.imageDigest)}"/></metadata>`,
     `  <memory unit="b">${domain.memoryBytes}</memory>`,
     `  <vcpu>${domain.cpus}</vcpu>`,
-    `  <os>`,
+    domain.firmware.type === "uefi-chosen" ? `  <os firmware="efi">` : `  <os>`,
     `    <type arch="${domain.arch}" machine="${escapeXml(domain.machine)}">hvm</type>`,
     ...firmwareLines(domain.firmware),
     ...(domain.diskBus === "nvme" ? [] : [`    <boot dev="hd"/>`]),
@@ -49,13 +56,14 @@ export function domainXml(domain: DomainDescription): string {
     `  <devices>`,
     ...(domain.diskBus === "virtio-scsi" ? [`    <controller type="scsi" model="virtio-scsi"/>`] : []),
     ...(domain.diskBus === "nvme" ? [] : domain.disks.flatMap(diskLines(domain.diskBus))),
+    ...(domain.seed === undefined ? [] : seedLines(domain.seed, domain.disks.length)),
     ...domain.nics.flatMap(nicLines),
-    `    <serial type="pty"><log file="${escapeXml(domain.consoleLog)}" append="on"/><target port="0"/></serial>`,
+    `    <serial type="pty">${consoleLog(domain.consoleLog)}<target port="0"/></serial>`,
     `    <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>`,
     `    <rng model="virtio"><backend model="random">/dev/urandom</backend></rng>`,
     `    <video><model type="vga"/></video>`,
     `  </devices>`,
-    `  <seclabel type="static" model="dac" relabel="no"><label>+${domain.owner.uid}:+${domain.owner.gid}</label></seclabel>`,
+    ...(domain.owner ? [ownerLine(domain.owner)] : []),
     ...(domain.diskBus === "nvme" ? nvmeLines(domain.disks) : []),
     `</domain>`,
   ];
@@ -63,10 +71,30 @@ export function domainXml(domain: DomainDescription): string {
 }
 
 function firmwareLines(firmware: DomainDescription["firmware"]): string[] {
-  if (firmware.type === "bios") return [];
+  if (firmware.type !== "uefi") return [];
   return [
     `    <loader readonly="yes" type="pflash">${escapeXml(firmware.code)}</loader>`,
     `    <nvram template="${escapeXml(firmware.varsTemplate)}">${escapeXml(firmware.vars)}</nvram>`,
+  ];
+}
+
+function consoleLog(path: string | undefined): string {
+  return path === undefined ? "" : `<log file="${escapeXml(path)}" append="on"/>`;
+}
+
+function ownerLine({ uid, gid }: { uid: number; gid: number }): string {
+  return `  <seclabel type="static" model="dac" relabel="no"><label>+${uid}:+${gid}</label></seclabel>`;
+}
+
+/** A CD drive; its name follows those of all disks, whatever their bus. */
+function seedLines(path: string, disks: number): string[] {
+  return [
+    `    <disk type="file" device="cdrom">`,
+    `      <driver name="qemu" type="raw"/>`,
+    `      <source file="${escapeXml(path)}"/>`,
+    `      <target dev="${targetName("sd", disks)}" bus="sata"/>`,
+    `      <readonly/>`,
+    `    </disk>`,
   ];
 }
 

@@ -23,12 +23,13 @@ export class Virsh {
   /** Runs a virsh command; `libvirt-unreachable` when there is no libvirt to talk to. */
   async run(
     args: string[],
-    options: { allowFailure?: boolean; timeoutMs?: number } = {},
+    options: { allowFailure?: boolean; timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RunResult> {
     const result = await runProgram("virsh", ["-q", "-c", this.uri, ...args], {
       allowFailure: true,
       timeoutMs: options.timeoutMs ?? VIRSH_MS,
       env: { LC_ALL: "C" },
+      ...(options.signal ? { signal: options.signal } : {}),
     });
     if (result.exitCode === 0 || options.allowFailure) return result;
     const why = result.stderr.trim().split("\n").join("; ");
@@ -59,9 +60,19 @@ export class Virsh {
     return exitCode === 0 && /^Active:\s+yes/m.test(stdout);
   }
 
-  /** IPv4 addresses that a running domain has taken from libvirt's DHCP. */
+  /** True when its domains run on this machine, so that files and free memory here are theirs. */
+  get isLocal(): boolean {
+    return /^[a-z]+(\+unix)?:\/\/\//.test(this.uri);
+  }
+
+  /** IPv4 addresses that a running domain has taken from libvirt's DHCP, or else that its guest agent tells. */
   async addresses(domain: string): Promise<string[]> {
-    const { stdout } = await this.run(["domifaddr", domain, "--source", "lease"], { allowFailure: true });
-    return [...stdout.matchAll(/ipv4\s+([0-9.]+)\//g)].map((match) => match[1] ?? "");
+    for (const source of ["lease", "agent"]) {
+      const { stdout } = await this.run(["domifaddr", domain, "--source", source], { allowFailure: true });
+      const found = [...stdout.matchAll(/ipv4\s+([0-9.]+)\//g)].map((match) => match[1] ?? "");
+      const reachable = found.filter((address) => !address.startsWith("127."));
+      if (reachable.length > 0) return reachable;
+    }
+    return [];
   }
 }

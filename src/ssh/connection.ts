@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { Client, ClientChannel } from "ssh2";
 import { DoppelError } from "../errors.ts";
 import { quoteCommand } from "./quote.ts";
@@ -105,6 +106,32 @@ export class SshConnection implements AsyncDisposable {
     } finally {
       signal.removeEventListener("abort", stop);
     }
+  }
+
+  /**
+   * Opens a TCP connection that begins on the other side: the name is resolved there, and it is that machine which
+   * connects. Throws `forward-refused` with the other side's reason, or `connection-lost`.
+   */
+  async forward(hostname: string, port: number): Promise<Duplex> {
+    return await new Promise<Duplex>((resolve, reject) => {
+      this.#whileConnected(() =>
+        this.#client.forwardOut("127.0.0.1", 0, hostname, port, (error, stream) =>
+          error ? reject(error) : resolve(stream),
+        ),
+      );
+      void this.#ended.then(() => reject(this.lost()));
+    }).catch((cause: unknown) => {
+      if (cause instanceof DoppelError) throw cause;
+      const why =
+        cause instanceof Error ? cause.message.replace(/^.*Channel open failure: /, "") : String(cause);
+      throw new DoppelError(
+        "forward-refused",
+        `${this.name} cannot connect to ${hostname} port ${port}: ${why}`,
+        {
+          cause,
+        },
+      );
+    });
   }
 
   /** Opens a session for files. Throws `sftp-unavailable` when the server has none. */

@@ -103,7 +103,7 @@ export class FarmLease implements Disposable {
 }
 
 /** Why a lease no longer holds, or undefined when it does. */
-function whyOver(holder: LeaseHolder, nowMs: number): string | undefined {
+export function whyOver(holder: LeaseHolder, nowMs: number): string | undefined {
   if (holder.expiresMs <= nowMs) return "it had expired";
   const sameBoot = bootOf(holder.processStart) === bootOf(processStart(process.pid) ?? "");
   if (sameBoot && !isProcessAlive(holder.pid, holder.processStart)) return "its process had ended";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { runFlow } from "../../../../src/farm/engine/run-flow.ts";
 import { reversed, type Stage, type Step } from "../../../../src/farm/engine/step.ts";
 import type { Farm } from "../../../../src/farm/file/load.ts";
+import { runFlow } from "../../../../src/farm/flows/run-flow.ts";
 import { FarmLease } from "../../../../src/farm/journal/lease.ts";
 import { foldJournal, unfinishedRun } from "../../../../src/farm/journal/state.ts";
 import { TestCatalog } from "../catalog.ts";
@@ -86,7 +86,7 @@ async function run(
 ): Promise<void> {
   using lease = FarmLease.take(test.journal);
   const unfinished = unfinishedRun(foldJournal(test.journal.entries()));
-  const flow = { name: direction, direction, arguments: {}, stages };
+  const flow = { name: direction, direction, arguments: {}, stages, gates: [] };
   await runFlow(FARM, flow, mortal(lease, world), {
     parallel: 3,
     signal: new AbortController().signal,

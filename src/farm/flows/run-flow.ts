@@ -1,21 +1,9 @@
 import { DoppelError, EXIT } from "../../errors.ts";
+import { type ConvergeOptions, converge, failureOf } from "../engine/converge.ts";
 import type { Farm } from "../file/load.ts";
-import type { Json } from "../journal/entry.ts";
+import { passGates } from "../gates/pass-gates.ts";
 import type { FarmLease } from "../journal/lease.ts";
-import { type ConvergeOptions, converge, type Direction, failureOf } from "./converge.ts";
-import type { Stage } from "./step.ts";
-
-/** A command of the farm that can be resumed: which stages it brings about, in which direction. */
-export interface Flow {
-  /** Its name on the command line. */
-  name: string;
-  direction: Direction;
-  stages: readonly Stage[];
-  /** What was asked for, so that a resume asks for the same. */
-  arguments: Json;
-  /** Refuses before the first step; throws a DoppelError of exit code 3. */
-  preflight?(run: number, signal: AbortSignal): Promise<void>;
-}
+import type { FarmFlow } from "./flow.ts";
 
 export interface RunFlowOptions extends Pick<ConvergeOptions, "parallel" | "onStep"> {
   signal: AbortSignal;
@@ -23,14 +11,15 @@ export interface RunFlowOptions extends Pick<ConvergeOptions, "parallel" | "onSt
   resumes?: number;
 }
 
-/** Runs a flow under a lease and keeps its journal: begin, steps, end. */
+/** Runs a flow under a lease and keeps its journal: begin, gates, steps, end. Returns the run's number. */
 export async function runFlow(
   farm: Farm,
-  flow: Flow,
+  flow: FarmFlow,
   lease: FarmLease,
   options: RunFlowOptions,
 ): Promise<number> {
   const signal = AbortSignal.any([options.signal, lease.signal]);
+  const { parallel, onStep } = options;
   const { sequence: run } = lease.append({
     kind: "run-started",
     flow: flow.name,
@@ -38,17 +27,15 @@ export async function runFlow(
     file: { path: farm.path, digest: farm.digest },
     resumes: options.resumes ?? null,
   });
+  const settings = { lease, run, direction: flow.direction, parallel, signal, ...(onStep ? { onStep } : {}) };
   try {
-    await flow.preflight?.(run, signal);
-    const { parallel, onStep } = options;
-    await converge(flow.stages, {
-      lease,
-      run,
-      direction: flow.direction,
-      parallel,
-      signal,
-      ...(onStep ? { onStep } : {}),
-    });
+    for (const [index, stage] of flow.stages.entries()) {
+      const gates = flow.gates
+        .filter(({ beforeStage }) => beforeStage === index)
+        .flatMap(({ gates }) => gates);
+      await passGates(gates, lease, run, signal);
+      await converge([stage], settings);
+    }
   } catch (error) {
     if (!lease.signal.aborted)
       lease.append({ kind: "run-ended", run, outcome: outcomeOf(error, signal), error: failureOf(error) });

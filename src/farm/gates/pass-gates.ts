@@ -1,0 +1,46 @@
+import { DoppelError, EXIT } from "../../errors.ts";
+import type { FarmLease } from "../journal/lease.ts";
+import type { Gate, Verdict } from "./gate.ts";
+
+export interface GateResult extends Verdict {
+  gate: string;
+  title: string;
+}
+
+/** Looks at every gate; a gate that cannot look is closed. */
+export async function lookAtGates(gates: readonly Gate[], signal: AbortSignal): Promise<GateResult[]> {
+  return await Promise.all(
+    gates.map(async ({ id, title, look }) => {
+      try {
+        return { gate: id, title, ...(await look(signal)) };
+      } catch (error) {
+        signal.throwIfAborted();
+        return {
+          gate: id,
+          title,
+          passed: false,
+          message: error instanceof Error ? error.message : String(error),
+        };
+      }
+    }),
+  );
+}
+
+/** Looks at every gate, records what it found, and throws `gate-closed` (exit 3) naming all that are closed. */
+export async function passGates(
+  gates: readonly Gate[],
+  lease: FarmLease,
+  run: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const results = await lookAtGates(gates, signal);
+  for (const { gate, passed, message } of results) lease.append({ kind: "gate", run, gate, passed, message });
+  const closed = results.filter(({ passed }) => !passed);
+  if (closed.length === 0) return;
+  const reasons = closed.map(({ title, message }) => `${title}: ${message}`).join("; ");
+  throw new DoppelError("gate-closed", reasons, {
+    hint: "nothing was changed; 'doppel farm plan' shows every gate",
+    exitCode: EXIT.refused,
+    details: { closed },
+  });
+}
