@@ -51,6 +51,8 @@ export type ChangePoint = "prepared" | "committed" | "persisted" | "verified";
 export interface ChangeOptions {
   /** Called after each point and awaited; what it throws ends the change there. */
   onPoint?: (router: string, point: ChangePoint) => Promise<void> | void;
+  /** How long a commit may take when the router restarts or reloads in the middle of it; default 10,000. */
+  settleMs?: number;
   signal?: AbortSignal;
 }
 

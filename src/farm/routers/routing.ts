@@ -26,7 +26,8 @@ export const AFTER_SWITCH: Routing = { live: "new", shadow: "old", canaryPercent
 
 /** As before the switch, but `percent` of the clients have the new side. */
 export function canaryRouting(percent: number): Routing {
-  if (!Number.isInteger(percent) || percent < 0 || percent > 99) throw new RangeError(`canary of ${percent} %`);
+  if (!Number.isInteger(percent) || percent < 0 || percent > 99)
+    throw new RangeError(`canary of ${percent} %`);
   return { ...BEFORE_SWITCH, canaryPercent: percent };
 }
 

@@ -68,7 +68,8 @@ async function writeLike(target: string, temporary: string, content: string): Pr
 
 function unreadable(path: string, cause: unknown): DoppelError {
   const code = systemErrorCode(cause);
-  const why = code === "ENOENT" ? "it does not exist" : cause instanceof Error ? cause.message : String(cause);
+  const why =
+    code === "ENOENT" ? "it does not exist" : cause instanceof Error ? cause.message : String(cause);
   return new DoppelError(code ?? "EIO", `${path} cannot be read: ${why}`, {
     hint: "the router's configuration and the farm file must name the same file; docs/routers.md shows both",
     cause,

@@ -6,7 +6,6 @@ import { describeRouting, leadsBack, type Routing, sameRouting } from "../routin
 import type { PersistedRouting, StagedRouting } from "./persisted-routing.ts";
 import type { PreparedRouting, RuntimeRouting } from "./runtime-routing.ts";
 
-/** How long a change may take to settle when HAProxy restarts or reloads in the middle of it. */
 const SETTLE_MS = 10_000;
 const RETRY_MS = 25;
 
@@ -41,13 +40,14 @@ export class TwoPlaces {
   }
 
   /** The file lies ready beside its place, and the worker holds the map: what remains are a rename and a command. */
-  async prepare(to: Routing, { onPoint, signal }: ChangeOptions): Promise<PreparedChange> {
+  async prepare(to: Routing, options: ChangeOptions): Promise<PreparedChange> {
+    const { onPoint, signal } = options;
     const staged = await this.#stage(to);
     try {
       const prepared = await this.#runtime.prepare(to, signal);
       await onPoint?.(this.#name, "prepared");
       return {
-        commit: () => this.#commit(to, prepared, staged, onPoint),
+        commit: () => this.#commit(to, prepared, staged, options),
         abandon: async () => {
           await staged?.discard();
           await unlessGone(prepared.abandon());
@@ -82,7 +82,7 @@ export class TwoPlaces {
     to: Routing,
     prepared: PreparedRouting,
     staged: StagedRouting | undefined,
-    onPoint: ChangeOptions["onPoint"],
+    { onPoint, settleMs }: ChangeOptions,
   ): Promise<void> {
     const persist = async () => {
       if (await staged?.publish()) await onPoint?.(this.#name, "persisted");
@@ -101,7 +101,7 @@ export class TwoPlaces {
       // Whether the worker that died had done it or not: the one that follows reads the file, which must not lead forward yet.
       await staged?.discard();
     }
-    await this.reconcile(to, SETTLE_MS, onPoint ? { onPoint } : {});
+    await this.reconcile(to, settleMs ?? SETTLE_MS, onPoint ? { onPoint } : {});
   }
 
   /** One attempt to bring both places to `to`, in the order that leads a restarted router to the old side. */

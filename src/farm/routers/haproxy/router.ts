@@ -60,8 +60,9 @@ export class HaproxyRouter implements Router {
   /** Refuses `router-changed`, `router-backend-missing`, `router-backend-down`, and what an unfit HAProxy is refused for. */
   async prepare(to: Routing, options: ChangeOptions = {}): Promise<PreparedChange> {
     const { routing } = await this.#runtime.read(options.signal);
+    const { rows } = await this.#readBackends(options.signal);
+    this.#expectBackends(rows, to);
     this.#expectKnown(routing);
-    await this.#expectServers(to, options.signal);
     return await this.#places.prepare(to, options);
   }
 
@@ -103,11 +104,10 @@ export class HaproxyRouter implements Router {
     );
   }
 
-  async #expectServers(to: Routing, signal?: AbortSignal): Promise<void> {
-    const { rows } = await this.#readBackends(signal);
-    const { old, new: fresh } = this.#config.backends;
-    const rowOf = { old: backendRow(this.name, rows, old), new: backendRow(this.name, rows, fresh) };
-    if (to.live === "old" || to.canaryPercent > 0) expectServers(this.name, rowOf.old);
-    if (to.live === "new" || to.canaryPercent > 0) expectServers(this.name, rowOf.new);
+  #expectBackends(rows: readonly StatRow[], { live, canaryPercent }: Routing): void {
+    for (const side of ["old", "new"] as const) {
+      const row = backendRow(this.name, rows, this.#config.backends[side]);
+      if (live === side || canaryPercent > 0) expectServers(this.name, row);
+    }
   }
 }

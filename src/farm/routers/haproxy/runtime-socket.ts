@@ -19,11 +19,7 @@ const ANSWER_TIMEOUT_MS = 5000;
  *
  * Each call connects anew. A connection that is kept would go on talking to a worker that a reload has replaced.
  */
-export function runtimeSocket(
-  router: string,
-  address: string,
-  timeoutMs = ANSWER_TIMEOUT_MS,
-): RuntimeSocket {
+export function runtimeSocket(router: string, address: string, timeoutMs = ANSWER_TIMEOUT_MS): RuntimeSocket {
   return {
     async ask(commands, signal) {
       signal?.throwIfAborted();
