@@ -58,6 +58,7 @@ interface Fetched {
 async function fetchOnce({
   url,
   address,
+  cookie,
   timeoutMs = 5000,
   authority,
   signal,

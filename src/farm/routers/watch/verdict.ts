@@ -11,7 +11,7 @@ export interface Rates {
 
 /** When the new side counts as worse than the baseline. */
 export interface Limits {
-  /** Time that the rates are taken over, from now backwards. */
+  /** Time that the rates are taken over, from now backwards; as much more as it takes for `minimumRequests`. */
   overMs: number;
   /** Requests that rates need to say anything. */
   minimumRequests: number;
@@ -71,7 +71,7 @@ export function ratesOf(intervals: readonly Interval[]): Rates {
 export function judge(baseline: Rates, intervals: readonly Interval[], limits: Limits): Verdict {
   const last = intervals.at(-1);
   if (last === undefined) return { is: "undecided", because: "nothing has been measured yet" };
-  const recent = intervals.filter(({ toMs }) => toMs > last.toMs - limits.overMs);
+  const recent = newest(intervals, limits);
   const now = ratesOf(recent);
   const errors = recent.reduce((total, interval) => total + interval.errors, 0);
   const enough = now.requests >= limits.minimumRequests;
@@ -93,6 +93,17 @@ export function judge(baseline: Rates, intervals: readonly Interval[], limits: L
   const slow = slowness(baseline, now, limits);
   if (enough && slow !== undefined) return failing(slow);
   return stateOfRouters(intervals, last, limits) ?? forRequests(now, enough);
+}
+
+/** Those of the last `overMs`, and earlier ones until there are enough requests: a slow version answers few. */
+function newest(intervals: readonly Interval[], { overMs, minimumRequests }: Limits): Interval[] {
+  const endMs = intervals.at(-1)?.toMs ?? 0;
+  let requests = 0;
+  const start = intervals.findLastIndex((interval, at) => {
+    requests += interval.requests;
+    return requests >= minimumRequests && (intervals[at - 1]?.toMs ?? 0) <= endMs - overMs;
+  });
+  return intervals.slice(Math.max(0, start));
 }
 
 function slowness(baseline: Rates, now: Rates, limits: Limits): string | undefined {

@@ -1,0 +1,63 @@
+import { z } from "zod";
+import { commandConfig } from "./command/config.ts";
+import { CommandRouter } from "./command/router.ts";
+import { haproxyConfig } from "./haproxy/config.ts";
+import { HaproxyRouter } from "./haproxy/router.ts";
+import { haproxySnippet } from "./haproxy/snippet.ts";
+import { nginxConfig } from "./nginx/config.ts";
+import { NginxRouter } from "./nginx/router.ts";
+import { nginxSnippet } from "./nginx/snippet.ts";
+import type { Router } from "./router.ts";
+import type { Site } from "./routing.ts";
+
+export { changeRouting } from "./change-routing.ts";
+export { drainSide } from "./drain.ts";
+export { askFromOutside } from "./outside.ts";
+export { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting } from "./routing.ts";
+export { measureBaseline, watchSwitch } from "./watch/watch.ts";
+
+/** The routers of a farm file. */
+export const routerConfig = z.discriminatedUnion("kind", [haproxyConfig, nginxConfig, commandConfig]);
+
+export type RouterConfig = z.infer<typeof routerConfig>;
+
+/** All routers of a site. Each has a name of its own. */
+export const routersConfig = z
+  .array(routerConfig)
+  .min(1)
+  .refine(
+    (routers) => new Set(routers.map(({ name }) => name)).size === routers.length,
+    "a name for each router",
+  );
+
+/** One kind of router. */
+interface Adapter<C> {
+  open(config: C, site: Site): Promise<Router> | Router;
+  /** The lines that the router's own configuration must have. */
+  snippet(config: C, site: Site): string;
+}
+
+const adapters: { [K in RouterConfig["kind"]]: Adapter<Extract<RouterConfig, { kind: K }>> } = {
+  haproxy: { open: HaproxyRouter.open, snippet: haproxySnippet },
+  nginx: { open: NginxRouter.open, snippet: nginxSnippet },
+  command: { open: CommandRouter.open, snippet: () => "" },
+};
+
+const hostName = z
+  .string()
+  .regex(/^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/);
+
+/** The addresses of a site as a farm file has them: two host names in lower case, without a port. */
+export const siteConfig = z
+  .strictObject({ live: hostName, shadow: hostName })
+  .refine((site) => site.live !== site.shadow, "two addresses");
+
+/** Opens a router; throws where it finds at once that it cannot be used. */
+export async function openRouter(config: RouterConfig, site: Site): Promise<Router> {
+  return await (adapters[config.kind] as Adapter<RouterConfig>).open(config, site);
+}
+
+/** What a router's own configuration must have for this site. */
+export function routerSnippet(config: RouterConfig, site: Site): string {
+  return (adapters[config.kind] as Adapter<RouterConfig>).snippet(config, site);
+}
