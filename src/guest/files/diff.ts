@@ -5,9 +5,18 @@ import { ImageExports } from "../../nbd/image-exports.ts";
 import { NbdServer } from "../../nbd/server.ts";
 import type { ImageStore, StoredImage } from "../../store/image-store.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
+import { findSystems, type GuestSystem } from "../guest-system.ts";
 import { type GuestDisk, Guestfish } from "../guestfish.ts";
 import { compareListings, type Difference } from "./compare.ts";
-import { checksums, listFiles, mountSide, readEntries, SCRATCH_BYTES, type Side } from "./side.ts";
+import {
+  checksums,
+  diskNumber,
+  listFiles,
+  mountSide,
+  readEntries,
+  SCRATCH_BYTES,
+  type Side,
+} from "./side.ts";
 
 export interface FileDiffOptions {
   signal?: AbortSignal | undefined;
@@ -32,8 +41,11 @@ export async function* diffFiles(
   await using right = await serveImage(store, images[1], join(work.path, "right"));
   onStage?.("starting the appliance");
   await using sides = await openSides([left.disks, right.disks], images.every(canShare), work.path, signal);
+  const systems = new Map<Guestfish, GuestSystem[]>();
+  for (const { guestfish } of sides.all)
+    if (!systems.has(guestfish)) systems.set(guestfish, await findSystems(guestfish));
   for (const side of sides.all) {
-    const skipped = await mountSide(side, sides.isOf(side));
+    const skipped = await mountSide(side, systems.get(side.guestfish) ?? []);
     for (const path of skipped)
       onStage?.(`${path} of ${side.folder.slice(1)} cannot be mounted and is left out`);
   }
@@ -82,8 +94,6 @@ interface Sides extends AsyncDisposable {
   left: Side;
   right: Side;
   all: Side[];
-  /** Tells the devices of a side in its appliance. */
-  isOf(side: Side): (device: string) => boolean;
 }
 
 /** One appliance for both where that can be told apart, else one for each. */
@@ -104,28 +114,22 @@ async function openSides(
     await truncate(scratch, SCRATCH_BYTES);
     const guestfish = await Guestfish.start(of, { useTcg, scratch, ...(signal ? { signal } : {}) });
     appliances.push(guestfish);
-    return { guestfish, folder: `/${index === 0 ? "left" : "right"}`, index, scratch, workFolder };
+    const folder = index === 0 ? "/left" : "/right";
+    return { guestfish, folder, index, firstDisk: 0, isMine: () => true, scratch, workFolder };
+  };
+  const sharedBy = (side: Side, index: number): Side => {
+    const firstDisk = index === 0 ? 0 : disks[0].length;
+    const end = firstDisk + disks[index === 0 ? 0 : 1].length;
+    const isMine = (device: string) => diskNumber(device) >= firstDisk && diskNumber(device) < end;
+    return { ...side, folder: index === 0 ? "/left" : "/right", index, firstDisk, isMine };
   };
   try {
-    const left = await start(shared ? disks.flat() : disks[0], 0);
-    const right = shared ? { ...left, folder: "/right", index: 1 } : await start(disks[1], 1);
-    const isOf = (side: Side) => (device: string) => {
-      if (!shared) return true;
-      const number = diskNumber(device);
-      const isLeft = number < disks[0].length;
-      return number < disks[0].length + disks[1].length && isLeft === (side === left);
-    };
-    return { left, right, all: [left, right], isOf, [Symbol.asyncDispose]: close };
+    const first = await start(shared ? disks.flat() : disks[0], 0);
+    const left = shared ? sharedBy(first, 0) : first;
+    const right = shared ? sharedBy(first, 1) : await start(disks[1], 1);
+    return { left, right, all: [left, right], [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
   }
-}
-
-/** Which disk a device lies on, counted from 0: `/dev/sdb2` on 1. */
-function diskNumber(device: string): number {
-  const letters = /\/dev\/sd([a-z]+)/.exec(device)?.[1] ?? "";
-  let number = 0;
-  for (const letter of letters) number = number * 26 + letter.charCodeAt(0) - 96;
-  return number - 1;
 }

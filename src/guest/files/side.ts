@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { DoppelError } from "../../errors.ts";
 import { OutputFile } from "../../output-file.ts";
 import { runProgram } from "../../run-program.ts";
-import { findSystems, type GuestSystem } from "../guest-system.ts";
+import type { GuestSystem } from "../guest-system.ts";
 import { type Guestfish, SCRATCH_DEVICE } from "../guestfish.ts";
 import { ENTRY_FORMAT, type FileEntry, PATH_FIELD, parseEntry } from "./entry.ts";
 import { readRecords } from "./records.ts";
@@ -19,32 +19,52 @@ export interface Side {
   folder: string;
   /** Which three parts of the scratch device are its. */
   index: number;
+  /** Which disk of the appliance is its first. */
+  firstDisk: number;
+  /** Tells its devices from those of the other side. */
+  isMine: (device: string) => boolean;
   scratch: string;
   workFolder: string;
 }
 
-/** Mounts a machine's file systems read-only below `side.folder`; returns those that could not be. */
-export async function mountSide(side: Side, isMine: (device: string) => boolean): Promise<string[]> {
-  const { guestfish, folder } = side;
-  const systems = (await findSystems(guestfish)).filter(({ root }) => isMine(root));
-  const [system] = systems;
+/**
+ * Mounts a machine's file systems read-only below `side.folder`; returns those that could not be. `systems` are all of the
+ * appliance: inspection unmounts everything, and is over before.
+ */
+export async function mountSide(side: Side, systems: readonly GuestSystem[]): Promise<string[]> {
+  const { guestfish, folder, isMine } = side;
+  const [system, ...others] = systems.filter(({ root }) => isMine(root));
   // Of several systems, or none, every file system is looked at under the name of its device.
-  const mounts =
-    system && systems.length === 1
-      ? ownMounts(system, isMine)
-      : (await fileSystems(guestfish))
-          .filter(isMine)
-          .map((device) => ({ path: `${device.replace(/^\/dev/, "")}`, device }));
+  const named = !system || others.length > 0;
+  const mounts = named ? await namedMounts(side) : ownMounts(system, isMine);
   await guestfish.run("mkmountpoint", folder);
   const skipped: string[] = [];
   for (const { path, device } of mounts) {
     const at = path === "/" ? folder : `${folder}${path}`;
-    if (!system || systems.length > 1) await guestfish.tryRun("mkmountpoint", at);
-    // The same file system lies there twice, which XFS takes only when told.
+    if (named) await guestfish.tryRun("mkmountpoint", at);
+    // The same file system may lie there twice, which XFS takes only when told.
     const options = (await guestfish.tryRun("vfs-type", device)) === "xfs" ? "ro,nouuid" : "ro";
     if ((await guestfish.tryRun("mount-options", options, device, at)) === undefined) skipped.push(path);
   }
   return skipped;
+}
+
+/** Under names that are the same on either side: `/disk0-1` is the first partition of the first disk. */
+async function namedMounts({ guestfish, isMine, firstDisk }: Side): Promise<GuestSystem["mounts"]> {
+  return (await fileSystems(guestfish)).filter(isMine).map((device) => {
+    const [, partition = ""] = /^\/dev\/sd[a-z]+(\d*)$/.exec(device) ?? [];
+    const number = diskNumber(device) - firstDisk;
+    const name = number >= 0 ? `disk${number}${partition && `-${partition}`}` : device.slice("/dev/".length);
+    return { path: `/${name.replaceAll("/", "-")}`, device };
+  });
+}
+
+/** Which disk a device lies on, counted from 0: `/dev/sdb2` on 1; -1 of a volume. */
+export function diskNumber(device: string): number {
+  let number = 0;
+  for (const letter of /^\/dev\/sd([a-z]+)/.exec(device)?.[1] ?? "")
+    number = number * 26 + letter.charCodeAt(0) - 96;
+  return number - 1;
 }
 
 /**

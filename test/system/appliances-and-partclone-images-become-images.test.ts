@@ -1,0 +1,193 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { DiskImage } from "../../fixtures/disks.ts";
+import { foreignDisk } from "../../fixtures/foreign-disk.ts";
+import { Doppel, must, possible } from "./doppel.ts";
+
+const MIB = 1024 * 1024;
+
+/** As VMware's tools write it: SHA1, the manifest second, disks listed in another order than the controller has them. */
+const VMWARE_OVF = `<?xml version="1.0" encoding="UTF-8"?>
+<Envelope vmw:buildId="build-1" xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData" xmlns:vmw="http://www.vmware.com/schema/ovf">
+  <References>
+    <File ovf:href="vm-disk2.vmdk" ovf:id="file2"/>
+    <File ovf:href="vm-disk1.vmdk" ovf:id="file1"/>
+  </References>
+  <DiskSection><Info>disks</Info>
+    <Disk ovf:capacity="10" ovf:capacityAllocationUnits="byte * 2^20" ovf:diskId="vmdisk2" ovf:fileRef="file2"/>
+    <Disk ovf:capacity="72" ovf:capacityAllocationUnits="byte * 2^20" ovf:diskId="vmdisk1" ovf:fileRef="file1"/>
+  </DiskSection>
+  <VirtualSystem ovf:id="vm">
+    <Info>A virtual machine</Info><Name>R&amp;D 7</Name>
+    <VirtualHardwareSection><Info>hardware</Info>
+      <Item><rasd:AllocationUnits>hertz * 10^6</rasd:AllocationUnits><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>4</rasd:VirtualQuantity></Item>
+      <Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>3072</rasd:VirtualQuantity></Item>
+      <Item><rasd:AddressOnParent>1</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/vmdisk2</rasd:HostResource><rasd:InstanceID>8</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
+      <Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource><rasd:InstanceID>9</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
+      <Item><rasd:Address>00:50:56:AB:CD:EF</rasd:Address><rasd:ElementName>ethernet0</rasd:ElementName><rasd:InstanceID>10</rasd:InstanceID><rasd:ResourceSubType>VmxNet3</rasd:ResourceSubType><rasd:ResourceType>10</rasd:ResourceType></Item>
+      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="efi"/>
+    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+`;
+
+describe.skipIf(!possible)("doppel import", () => {
+  const doppel = new Doppel();
+  let disk: DiskImage;
+  let at: (name: string) => string;
+
+  beforeAll(async () => {
+    disk = foreignDisk(9);
+    at = (name) => join(disk.folder, name);
+    mkdirSync(at("vm"));
+    const second = at("second.raw");
+    execFileSync("truncate", ["-s", String(10 * MIB), second]);
+    writeFileSync(second, "the second disk", { flag: "r+" });
+    const stream = ["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"];
+    await must("qemu-img", ...stream, disk.path, at("vm/vm-disk1.vmdk"));
+    await must("qemu-img", ...stream, second, at("vm/vm-disk2.vmdk"));
+    await doppel.json("import", disk.path, second, "--name", "raw/two", "--no-inspect");
+    await doppel.json("import", disk.path, "--name", "raw/one", "--no-inspect");
+  });
+  afterAll(() => {
+    disk?.[Symbol.dispose]();
+    doppel[Symbol.dispose]();
+  });
+
+  async function maps(ref: string): Promise<unknown[]> {
+    return ((await doppel.json("images", "show", ref)).disks as { map: string }[]).map((each) => each.map);
+  }
+
+  async function ova(
+    name: string,
+    { ovf = VMWARE_OVF, manifest = manifestOf(ovf), options = [] as string[] } = {},
+  ): Promise<string> {
+    writeFileSync(at("vm/vm.ovf"), ovf);
+    writeFileSync(at("vm/vm.mf"), manifest);
+    const members = ["vm.ovf", "vm.mf", "vm-disk2.vmdk", "vm-disk1.vmdk"];
+    await must("tar", "--format=ustar", "-C", at("vm"), "-cf", at(name), ...options, ...members);
+    return at(name);
+  }
+
+  function manifestOf(ovf: string): string {
+    const sha1 = (content: string | Buffer) => createHash("sha1").update(content).digest("hex");
+    const lines = ["vm-disk1.vmdk", "vm-disk2.vmdk"].map((name) => [
+      name,
+      sha1(readFileSync(at(`vm/${name}`))),
+    ]);
+    return [["vm.ovf", sha1(ovf)], ...lines].map(([name, digest]) => `SHA1(${name})= ${digest}\n`).join("");
+  }
+
+  const refused = async (path: string) => {
+    const { code, stderr } = await doppel.run("import", path, "--name", "refused", "--no-inspect");
+    expect(code).toBe(1);
+    expect(stderr).toContain("appliance-invalid");
+    return stderr;
+  };
+
+  it("of an OVA as VMware makes it has its disks in the machine's order, and its machine", async () => {
+    const result = await doppel.json("import", await ova("vm.ova"), "--name", "vmware", "--no-inspect");
+    expect(result).toMatchObject({ host: "R&D 7", files: [{ format: "vmdk" }, { format: "vmdk" }] });
+    expect(await maps("vmware")).toEqual(await maps("raw/two"));
+    const { facts } = await doppel.json("inspect", "vmware", "--image");
+    expect(facts).toMatchObject({
+      hardware: { cpus: 4, memoryBytes: 3 * 1024 * MIB },
+      firmware: { type: "uefi" },
+      nics: [{ kind: "physical", mac: "00:50:56:ab:cd:ef", driver: "vmxnet3" }],
+    });
+    await doppel.json("export", "vmware", "--disk", "0", "-o", at("again.raw"));
+    await must("qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", at("again.raw"), disk.path);
+    expect((await doppel.run("images", "verify", "vmware")).code).toBe(0);
+  });
+
+  it("of an OVF takes the files beside it", async () => {
+    await ova("unused.ova");
+    await doppel.json("import", at("vm/vm.ovf"), "--name", "folder", "--no-inspect");
+    expect(await maps("folder")).toEqual(await maps("raw/two"));
+  });
+
+  it("takes back what doppel export wrote", async () => {
+    await doppel.json("export", "raw/two", "-o", at("ours.ova"));
+    await doppel.json("import", at("ours.ova"), "--name", "ours", "--no-inspect");
+    expect(await maps("ours")).toEqual(await maps("raw/two"));
+  });
+
+  it.each([
+    [
+      "whose manifest says otherwise",
+      { manifest: `SHA1(vm-disk1.vmdk)= ${"0".repeat(40)}\n` },
+      "its manifest says",
+    ],
+    ["whose manifest leaves a disk out", { manifest: "" }, "does not list"],
+    [
+      "with a document type",
+      { ovf: `<!DOCTYPE x [<!ENTITY a "b">]>${VMWARE_OVF.split("?>")[1]}` },
+      "document type",
+    ],
+    ["with an entity of its own", { ovf: VMWARE_OVF.replace("R&amp;D", "&secret;") }, "entity"],
+    [
+      "that names a file elsewhere",
+      { ovf: VMWARE_OVF.replace("vm-disk1.vmdk", "../../etc/passwd") },
+      "elsewhere",
+    ],
+    [
+      "that names a file it does not hold",
+      { ovf: VMWARE_OVF.replace("vm-disk1.vmdk", "none.vmdk") },
+      "does not hold",
+    ],
+    [
+      "with a member that would lie elsewhere",
+      { options: ["-P", "--transform=s,^vm-disk2,../vm-disk2,"] },
+      "elsewhere",
+    ],
+    [
+      "with a disk that is on no list",
+      { ovf: VMWARE_OVF.replace("/disk/vmdisk1", "/disk/other") },
+      "section of disks",
+    ],
+    ["that is no XML", { ovf: "<Envelope>" }, "not XML"],
+  ])("refuses an OVA %s", async (_, changes, why) => {
+    expect(await refused(await ova("bad.ova", changes))).toContain(why);
+  });
+
+  it("of a partclone image, whole or in Clonezilla's pieces, is the partition", async () => {
+    const partition = disk.attach({ offsetBytes: MIB, lengthBytes: 60 * MIB, readOnly: true });
+    await must("dd", `if=${partition}`, `of=${at("partition.raw")}`, "bs=1M", "status=none");
+    await must("partclone.ext4", "-c", "-q", "-L", "/dev/null", "-s", partition, "-o", at("part.img"));
+    await must("bash", "-c", `gzip -c ${at("part.img")} | split -b 1M - ${at("sda1.ext4-ptcl-img.gz.")}`);
+    await must("bash", "-c", `zstd -q ${at("part.img")} -o ${at("part.img.zst")}`);
+    await doppel.json("import", at("partition.raw"), "--name", "partition", "--no-inspect");
+    for (const name of ["part.img", "part.img.zst", "sda1.ext4-ptcl-img.gz.aa"]) {
+      await doppel.json("import", at(name), "--name", "partclone", "--no-inspect");
+      expect(await maps("partclone")).toEqual(await maps("partition"));
+    }
+    await doppel.json("export", "partclone", "-o", at("partclone.raw"));
+    await must(
+      "qemu-img",
+      "compare",
+      "-q",
+      "-f",
+      "raw",
+      "-F",
+      "raw",
+      at("partclone.raw"),
+      at("partition.raw"),
+    );
+  });
+
+  it("unpacks a packed disk; says when one is damaged, and leaves nothing", async () => {
+    await must("bash", "-c", `xz -0 -c ${disk.path} > ${at("disk.img.xz")}`);
+    await doppel.json("import", at("disk.img.xz"), "--name", "packed", "--no-inspect");
+    expect(await maps("packed")).toEqual(await maps("raw/one"));
+    await must("truncate", "-s", "-1000", at("disk.img.xz"));
+    const { code, stderr } = await doppel.run("import", at("disk.img.xz"), "--name", "cut", "--no-inspect");
+    expect({ code, stderr }).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/damaged.*disk-image-invalid/),
+    });
+    expect((await must("bash", "-c", `ls ${doppel.home}/store/uploads`)).trim()).toBe("");
+  });
+});
