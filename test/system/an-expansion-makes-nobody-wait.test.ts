@@ -97,6 +97,17 @@ for (const { engine, start, possible } of SERVERS) {
       await sql.end();
     });
 
+    it("ends with the server's words when the server refuses a statement", async () => {
+      const migration = await judgeMigration(
+        "CREATE TABLE notes (id int); CREATE TABLE orders (id int)",
+        engine,
+      );
+      await expect(applyMigration(address, migration)).rejects.toMatchObject({
+        code: "database-failed",
+        message: expect.stringMatching(/orders.*already exists/),
+      });
+    });
+
     it("is refused without a safety copy", async () => {
       const migration = await judgeMigration(ADD_COLUMN[engine], engine);
       const gates = { safetyCopy: undefined, copy: address, checkOldVersion: async () => {} };

@@ -163,7 +163,7 @@ async function rehearse(
 }
 
 /** Throws `copy-differs` at the first table whose rows, or the first line of the schema that, came back otherwise. */
-function compareContents(
+export function compareContents(
   address: DatabaseAddress,
   dumped: DatabaseContents,
   restored: DatabaseContents,

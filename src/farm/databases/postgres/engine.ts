@@ -4,6 +4,7 @@ import * as catalog from "./catalog.ts";
 import { quoted, sqlState, withClient } from "./client.ts";
 import { PostgresMigrationSession } from "./migration-session.ts";
 import * as programs from "./programs.ts";
+import { copyProperties } from "./properties.ts";
 import { replace } from "./replace.ts";
 import { judgePostgresMigration } from "./verdict.ts";
 
@@ -18,7 +19,11 @@ export const postgres: DatabaseEngine = {
     rows: await withClient(address, catalog.countRows),
     schema: await programs.schema(address),
   }),
-  create: (address, name) => withClient(address, (client) => catalog.createLike(client, name)),
+  create: (address, name) =>
+    withClient(address, async (client) => {
+      await catalog.createLike(client, name);
+      await copyProperties(client, name);
+    }),
   drop: (address, name) =>
     withClient(withDatabase(address, "postgres"), async (client) => {
       await client.query(`DROP DATABASE IF EXISTS ${quoted(name)} WITH (FORCE)`);
@@ -37,6 +42,7 @@ async function duplicate(
   signal?: AbortSignal,
 ): Promise<"template" | "dump"> {
   const copied = await withClient(withDatabase(address, "postgres"), async (client) => {
+    if (await catalog.isInUse(client, address.database)) return false;
     try {
       await client.query(`CREATE DATABASE ${quoted(name)} TEMPLATE ${quoted(address.database)}`);
       return true;
@@ -45,7 +51,10 @@ async function duplicate(
       throw error;
     }
   });
-  if (copied) return "template";
+  if (copied) {
+    await withClient(address, (client) => copyProperties(client, name));
+    return "template";
+  }
   await postgres.create(address, name);
   await programs.copy(address, name, signal);
   return "dump";

@@ -1,35 +1,41 @@
-import type pg from "pg";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type DatabaseAddress, withDatabase } from "../address.ts";
 import { quoted, withClient } from "./client.ts";
 
 /** The database that is always there to connect to while another one is renamed. */
 const MAINTENANCE = "postgres";
+const AGAIN_MS = 50;
 
-/** Both renames are one transaction: at every moment the name means the old or the new content. */
+/**
+ * Both renames are one transaction: at every moment the name means the old or the new content, also when this process dies.
+ * The first rename locks the name, so that who connects waits; sessions that are there are ended meanwhile.
+ */
 export function replace(address: DatabaseAddress, replacement: string, kept: string): Promise<void> {
   const live = address.database;
-  return withClient(withDatabase(address, MAINTENANCE), async (client) => {
-    await client.query(`ALTER DATABASE ${quoted(live)} ALLOW_CONNECTIONS false`);
-    try {
-      await disconnect(client, [live, replacement]);
-      await client.query("BEGIN");
-      await client.query(`ALTER DATABASE ${quoted(live)} RENAME TO ${quoted(kept)}`);
-      await client.query(`ALTER DATABASE ${quoted(replacement)} RENAME TO ${quoted(live)}`);
-      await client.query("COMMIT");
-    } catch (error) {
-      await client.query("ROLLBACK").catch(() => {});
-      await client.query(`ALTER DATABASE ${quoted(live)} ALLOW_CONNECTIONS true`);
-      throw error;
-    }
-    await client.query(`ALTER DATABASE ${quoted(kept)} ALLOW_CONNECTIONS true`);
+  const maintenance = withDatabase(address, MAINTENANCE);
+  return withClient(maintenance, async (client) => {
+    let isDone = false;
+    const renamed = client
+      .query(
+        `BEGIN; ALTER DATABASE ${quoted(live)} RENAME TO ${quoted(kept)};
+         ALTER DATABASE ${quoted(replacement)} RENAME TO ${quoted(live)}; COMMIT`,
+      )
+      .finally(() => {
+        isDone = true;
+      });
+    await Promise.all([renamed, endSessions(maintenance, [live, replacement], () => isDone)]);
   });
 }
 
-/** Ends all sessions of the databases and waits until they are gone. */
-async function disconnect(client: pg.Client, names: string[]): Promise<void> {
-  const WAIT_MS = 10_000;
-  await client.query(
-    "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()",
-    [names, WAIT_MS],
-  );
+/** Ends the sessions of the databases, and those that come, until `isDone`. */
+function endSessions(maintenance: DatabaseAddress, names: string[], isDone: () => boolean): Promise<void> {
+  return withClient(maintenance, async (client) => {
+    while (!isDone()) {
+      await client.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()",
+        [names],
+      );
+      await sleep(AGAIN_MS);
+    }
+  });
 }
