@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
 import { epochMs, Users, WebServer } from "../../fixtures/farm/web.ts";
@@ -83,5 +84,19 @@ describe.skipIf(!Haproxy.available() && !process.env.CI)("a site behind HAProxy 
     expect((await router.probe()).problems).toMatchObject([{ code: "ECONNREFUSED" }]);
     await haproxy.launch();
     expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH, agree: true });
+  });
+
+  it("is switched over the runtime API's TCP port as well, and keeps a large map whole", async () => {
+    const lines = Array.from({ length: 2000 }, (_, at) => `host${at}.example.org app-old`);
+    writeFileSync(haproxy.config.map, `${haproxy.mapFile}${lines.join("\n")}\n`);
+    await haproxy.reload();
+    const socket = `127.0.0.1:${haproxy.apiPort}`;
+    const far = HaproxyRouter.open({ ...haproxy.config, socket }, SITE);
+    await changeRouting([far], { from: AFTER_SWITCH, to: BEFORE_SWITCH });
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, agree: true });
+    expect((await haproxy.ask(`show map ${haproxy.config.map}`)).split("\n")).toEqual(
+      expect.arrayContaining([expect.stringMatching(/ host1999.example.org app-old$/)]),
+    );
+    expect(haproxy.mapFile.split("\n").length).toBe(2000 + 5);
   });
 });

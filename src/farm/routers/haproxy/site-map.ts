@@ -62,10 +62,10 @@ export function parseMapFile(text: string): MapEntry[] {
 export function editMapFile(text: string, routing: Routing, site: Site, backends: Backends): string {
   const own = ownKeys(site);
   const added = entriesOf(routing, site, backends).map(({ key, value }) => `${key} ${value}`);
-  const lines = text.replace(/\n+$/, "").split("\n");
+  const lines = text === "" ? [] : text.replace(/\n$/, "").split("\n");
   const isOwn = (line: string) => own.has(entryOfLine(line)?.key ?? "");
   const first = lines.findIndex(isOwn);
-  const before = (first < 0 ? lines : lines.slice(0, first)).filter((line, at) => line !== "" || at > 0);
+  const before = first < 0 ? lines : lines.slice(0, first);
   const after = first < 0 ? [] : lines.slice(first).filter((line) => !isOwn(line));
   return `${[...before, ...added, ...after].join("\n")}\n`;
 }
