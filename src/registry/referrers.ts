@@ -5,8 +5,9 @@ import { MEDIA_TYPES } from "../image/manifest.ts";
 import { discard, headerOf, readBody } from "./http.ts";
 import type { Repository } from "./repository.ts";
 
-/** Of one image a registry may list more referrers than anybody reads. */
+/** Of one image a registry may list more referrers than anybody reads, and in pages without an end. */
 const MOST_REFERRERS = 1000;
+const MOST_PAGES = 100;
 
 const referrerSchema = z.looseObject({
   mediaType: z.string(),
@@ -32,7 +33,7 @@ export async function listReferrers(repository: Repository, digest: string): Pro
   const doing = `asking ${repository.registry} what refers to ${digest}`;
   const found: Referrer[] = [];
   let path: string | URL | undefined = `referrers/${digest}`;
-  while (path !== undefined) {
+  for (let page = 1; path !== undefined; page++) {
     const headers = { accept: MEDIA_TYPES.index };
     // A registry that knows nothing of referrers answers in several ways.
     const response = await repository.expect({ method: "GET", path, headers }, [200, 400, 404, 405], doing);
@@ -43,8 +44,8 @@ export async function listReferrers(repository: Repository, digest: string): Pro
     }
     found.push(...parseIndex(await readBody(response, MAX_JSON_BLOB_BYTES), doing).manifests);
     path = nextPage(headerOf(response, "link"), response.url);
-    if (found.length > MOST_REFERRERS)
-      throw new DoppelError("registry-answer", `${doing}: it lists more than ${MOST_REFERRERS}`);
+    if (found.length > MOST_REFERRERS || page > MOST_PAGES)
+      throw new DoppelError("registry-answer", `${doing}: its list is longer than anybody reads`);
   }
   return found;
 }
@@ -72,7 +73,8 @@ function fallbackTag(digest: string): string {
   return digest.replace(":", "-");
 }
 
-function parseIndex(bytes: Buffer, what: string): z.infer<typeof indexSchema> {
+/** Parses an index of referrers; `index-corrupt` says what does not fit. */
+export function parseIndex(bytes: Buffer, what: string): z.infer<typeof indexSchema> {
   return parseJsonBlob(bytes, indexSchema, "index-corrupt", what);
 }
 

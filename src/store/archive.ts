@@ -148,18 +148,47 @@ export async function loadArchive(
 ): Promise<LoadReport> {
   const load = new Load(store, onBytes);
   const members = extract();
-  const reading = pipeline(tar, members);
+  const flow = new TarFlow();
+  const reading = pipeline(flow.received(tar), members);
   reading.catch(() => {});
   try {
     for await (const member of members) {
-      await load.take(member.header, member as unknown as AsyncIterable<Buffer>);
-      member.resume();
+      const content = flow.taken(member as unknown as AsyncIterable<Buffer>);
+      await load.take(member.header, content);
+      for await (const _rest of content);
     }
     await reading;
   } catch (error) {
     throw wrapError(error, "archive-invalid", "the archive cannot be read to its end");
   }
   return await load.adopt();
+}
+
+/** Between two members a tar has headers of some kilobytes, and in the end blocks of zeros. */
+const MOST_BYTES_BETWEEN = 16 * 1024 * 1024;
+
+/** Bounds what the reader of a tar gathers before it gives out a member: extended headers come with any length. */
+class TarFlow {
+  #receivedBytes = 0;
+  #takenBytes = 0;
+
+  async *received(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+    for await (const piece of tar) {
+      this.#receivedBytes += piece.length;
+      if (this.#receivedBytes - this.#takenBytes > MOST_BYTES_BETWEEN + piece.length)
+        throw invalid(`more than ${MOST_BYTES_BETWEEN} bytes of it belong to no member`);
+      yield piece;
+    }
+  }
+
+  async *taken(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+    for await (const piece of content) {
+      this.#takenBytes += piece.length;
+      yield piece;
+    }
+    // All that came before belongs to this member or one before it.
+    this.#takenBytes = this.#receivedBytes;
+  }
 }
 
 class Load {
