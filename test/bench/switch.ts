@@ -24,14 +24,22 @@ const firstMs: number[] = [];
 const wholeMs: number[] = [];
 let [from, to] = [BEFORE_SWITCH, AFTER_SWITCH];
 for (let at = 0; at < Number(flags.switches); at++) {
-  const before = await users.report();
+  await users.report();
   const startedMs = epochMs();
   await changeRouting([router], { from, to });
   wholeMs.push(epochMs() - startedMs);
-  const { versions } = await users.more(50, before);
-  firstMs.push((versions[to.live === "new" ? "2" : "1"]?.firstEndedMs ?? Number.NaN) - startedMs);
+  firstMs.push((await firstResponse(to.live === "new" ? "2" : "1")) - startedMs);
   [from, to] = [to, from];
 }
+
+/** When the first response of a version had come, since the last report. */
+async function firstResponse(version: string): Promise<number> {
+  while (true) {
+    const seen = (await users.report()).versions[version];
+    if (seen) return seen.firstEndedMs;
+  }
+}
+
 const { requests, failed, mixed } = await users.report();
 
 const percentile = (values: number[], share: number) =>
