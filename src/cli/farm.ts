@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { farmCheckCommand } from "./farm-check.ts";
 import { migrationCommand } from "./farm-migration.ts";
 import { farmPlanCommand } from "./farm-plan.ts";
 import { farmProvisionCommand, farmResumeCommand } from "./farm-run.ts";
@@ -11,6 +12,7 @@ export function farmCommand(): Command {
     .description("upgrade a site with a shadow machine beside every box (docs/farm.md)")
     .addCommand(farmPlanCommand())
     .addCommand(farmProvisionCommand())
+    .addCommand(farmCheckCommand())
     .addCommand(farmResumeCommand())
     .addCommand(farmStatusCommand())
     .addCommand(farmSchemaCommand())

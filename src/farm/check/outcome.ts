@@ -12,7 +12,7 @@ export async function looked(
   signal: AbortSignal,
   look: (signal: AbortSignal) => Promise<Omit<Outcome, "latencyMs">>,
 ): Promise<Outcome> {
-  const limit = AbortSignal.timeout(timeoutMs);
+  const limit = AbortSignal.timeout(Math.ceil(timeoutMs));
   const started = performance.now();
   const elapsed = () => Math.round((performance.now() - started) * 10) / 10;
   const both = AbortSignal.any([signal, limit]);
@@ -27,7 +27,7 @@ export async function looked(
   } catch (error) {
     signal.throwIfAborted();
     if (limit.aborted)
-      return { passed: false, message: `no answer in ${timeoutMs / 1000} s`, latencyMs: null };
+      return { passed: false, message: `no answer in ${Math.ceil(timeoutMs) / 1000} s`, latencyMs: null };
     return {
       passed: false,
       message: error instanceof Error ? error.message : String(error),

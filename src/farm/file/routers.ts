@@ -1,28 +1,24 @@
 import { z } from "zod";
 import { command, duration, name, path } from "./values.ts";
 
+const backends = z
+  .strictObject({ old: name, new: name })
+  .describe("The router's own names of the two sides.");
+
 const haproxy = z.strictObject({
   kind: z.literal("haproxy"),
   name,
-  socket: z.string().min(1).describe("The runtime API's address: a path, or host:port."),
-  ssh: z
-    .string()
-    .min(1)
-    .optional()
-    .describe("[user@]host[:port] of the machine that it runs on, when not this one."),
-  map: path.describe("The map file, as HAProxy's configuration names it."),
-  live: name.describe("The backend of the old version."),
-  shadow: name.describe("The backend of the new version."),
+  socket: z.string().min(1).describe("The line `stats socket` of haproxy.cfg: a path, or HOST:PORT."),
+  map: path.describe("The map's name, just as haproxy.cfg has it."),
+  mapFile: path.optional().describe("The map's file, where that is not its name."),
+  backends,
 });
 
 const nginx = z.strictObject({
   kind: z.literal("nginx"),
   name,
-  ssh: z.string().min(1).optional(),
-  map: path,
-  live: name,
-  shadow: name,
-  status: z.url().optional(),
+  map: path.describe("The included file with the map."),
+  backends,
 });
 
 const commandRouter = z.strictObject({

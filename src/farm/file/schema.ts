@@ -16,6 +16,15 @@ const site = z.strictObject({
   ca: path.optional().describe("A file with the certificates to trust besides those of the system."),
 });
 
+const shadowSite = site.extend({
+  identify: z
+    .strictObject({ header: z.string().min(1) })
+    .optional()
+    .describe(
+      "The header in which a shadow names its box: so that each is seen to be reached through the router.",
+    ),
+});
+
 const image = z
   .strictObject({
     ref: z.string().min(1).optional().describe("REF of an image; it is pulled when it names a registry."),
@@ -42,7 +51,7 @@ const farm = z
   .strictObject({
     version: z.literal(1),
     name: name.describe("Of the farm; its journal goes by it."),
-    sites: z.strictObject({ live: site, shadow: site }),
+    sites: z.strictObject({ live: site, shadow: shadowSite }),
     routers: z.array(router).min(1),
     image: image.optional().describe("What the shadows are made of; needed for libvirt boxes."),
     resources: z

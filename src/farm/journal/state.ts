@@ -44,9 +44,12 @@ export function foldJournal(entries: readonly JournalEntry[]): FarmState {
   return { runs: [...runs.values()], steps: [...steps.values()], evidence: [...evidence.values()] };
 }
 
-/** The newest run, when it did not come to a good end. */
+/** A check changes nothing: there is nothing to go on with. */
+export const CHECK = "check";
+
+/** The newest run that changes something, when it did not come to a good end. */
 export function unfinishedRun({ runs }: FarmState): RunState | undefined {
-  const last = runs.at(-1);
+  const last = runs.findLast(({ flow }) => flow !== CHECK);
   return last && last.outcome !== "done" ? last : undefined;
 }
 

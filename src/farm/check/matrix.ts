@@ -1,0 +1,132 @@
+import type { FarmContext } from "../context.ts";
+import { parseDatabaseUrl } from "../databases/address.ts";
+import { readSecret } from "../databases/secret.ts";
+import { mapBounded } from "../engine/bounded.ts";
+import type { FarmCheck } from "../file/checks.ts";
+import type { FarmDatabase, SqlDatabase } from "../file/databases.ts";
+import type { SecretReference } from "../file/values.ts";
+import type { Evidence } from "../journal/entry.ts";
+import { runRemote } from "../machines/remote.ts";
+import type { Shadow } from "../machines/shadow.ts";
+import { type Cell, expectedCells } from "./cells.ts";
+import { fromInside, fromOutside } from "./dial.ts";
+import { checkShadow, reaches } from "./machine-checks.ts";
+import { looked, type Outcome } from "./outcome.ts";
+import { checkCertificate, checkSite, reachShadows } from "./outside.ts";
+import { askDatabase } from "./sql.ts";
+
+/** Of the matrix itself; the file's own checks have theirs. */
+const CELL_MS = 15_000;
+
+/** Looks at every cell of the farm, several at once. A cell without a result is a failed one. */
+export async function runMatrix(context: FarmContext, signal: AbortSignal): Promise<Evidence[]> {
+  const { spec } = context.farm;
+  const shadows = reachShadows(context, CELL_MS, signal);
+  shadows.catch(() => {});
+  const cells = expectedCells(spec);
+  return await mapBounded(cells, spec.parallel, async (cell) => {
+    const outcome = await lookAt(cell, context, shadows, signal);
+    return { ...cell, ...outcome, time: new Date().toISOString() };
+  });
+}
+
+async function lookAt(
+  cell: Cell,
+  context: FarmContext,
+  shadows: Promise<Map<string, Outcome>>,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { spec } = context.farm;
+  const missing = { passed: false, message: "nothing was found out", latencyMs: null };
+  if (cell.kind === "outside") return (await shadows).get(cell.to) ?? missing;
+  if (cell.kind === "machine") {
+    const to = context.machines.shadow(cell.to);
+    return await looked(CELL_MS, signal, async (limit) =>
+      reaches(context.machines.shadow(cell.from), await to.requireAddress(), to.servicePort, limit),
+    );
+  }
+  if (cell.kind === "database") {
+    const database = spec.databases.find(({ name }) => name === cell.to);
+    if (!database) return missing;
+    return await looked(CELL_MS, signal, (limit) =>
+      seesDatabase(context, context.machines.shadow(cell.from), database, limit),
+    );
+  }
+  const check = spec.checks.find(({ name }) => name === cell.to);
+  return check ? await ownCheck(check, cell.from, context, signal) : missing;
+}
+
+async function ownCheck(
+  check: FarmCheck,
+  from: string,
+  context: FarmContext,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (check.kind === "tls") return await checkCertificate(context, check, signal);
+  if (check.kind === "http" && check.via === "site") return await checkSite(context, check, signal);
+  if (check.kind === "sql") return await checkSql(check, context, context.machines.shadow(from), signal);
+  if (check.kind === "tcp" && check.from === "outside") return await checkPort(check, from, context, signal);
+  return await checkShadow(check, context.machines.shadow(from), signal);
+}
+
+async function checkPort(
+  check: Extract<FarmCheck, { kind: "tcp" }>,
+  to: string,
+  context: FarmContext,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  return await looked(check.timeout, signal, async (limit) => {
+    const host = check.host ?? (await context.machines.shadow(to).requireAddress());
+    (await fromOutside(host, check.port, limit)).destroy();
+    return { passed: true, message: `connected to ${host} port ${check.port}` };
+  });
+}
+
+async function seesDatabase(
+  context: FarmContext,
+  shadow: Shadow,
+  database: FarmDatabase,
+  signal: AbortSignal,
+) {
+  if (database.engine === "commands") {
+    const { code } = await runRemote(await shadow.connect(signal), database.commands.check, CELL_MS, signal);
+    return { passed: code === 0, message: `its check ended with ${code}` };
+  }
+  await query(context, shadow, database, database.query, signal);
+  return { passed: true, message: "logged in, and the query was answered" };
+}
+
+async function checkSql(
+  check: Extract<FarmCheck, { kind: "sql" }>,
+  context: FarmContext,
+  shadow: Shadow,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  return await looked(check.timeout, signal, async (limit) => {
+    const database = context.farm.spec.databases.find(({ name }) => name === check.database);
+    if (!database || database.engine === "commands")
+      return { passed: false, message: `${check.database} is reached by commands, not by SQL` };
+    const answer = await query(context, shadow, database, check.query, limit);
+    if (check.equals === undefined) return { passed: true, message: "the query was answered" };
+    if (answer === check.equals) return { passed: true, message: `the answer is '${check.equals}'` };
+    return { passed: false, message: `the answer is '${answer ?? "nothing"}' instead of '${check.equals}'` };
+  });
+}
+
+/** As the application would: from inside the shadow, with the application's login. */
+async function query(
+  context: FarmContext,
+  shadow: Shadow,
+  database: SqlDatabase,
+  sql: string,
+  signal: AbortSignal,
+) {
+  const secret = inFolder(database.applicationUrl ?? database.url, context);
+  const address = parseDatabaseUrl(await readSecret(secret, signal));
+  return await askDatabase(fromInside(shadow), address, sql, signal);
+}
+
+/** A secret's file is relative to the folder of the farm file. */
+function inFolder(reference: SecretReference, { farm }: FarmContext): SecretReference {
+  return "file" in reference ? { file: farm.resolve(reference.file) } : reference;
+}
