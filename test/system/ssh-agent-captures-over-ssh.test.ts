@@ -40,7 +40,7 @@ describe.skipIf(missing && !process.env.CI)("the agent, over SSH,", () => {
     await using connection = await openConnection(sshd.target, sshd.clientOptions);
     const session = await AgentSession.open(connection);
     expect(uploads()).toEqual(before);
-    expect(session.hello).toMatchObject({ protocol: 1, arch: "x86_64", uid: 0 });
+    expect(session.hello).toMatchObject({ protocol: 2, arch: "x86_64", uid: 0 });
     expect(await session.facts()).toBeTypeOf("object");
     expect(await session.plan({ disks: [disk], refreshMetadata: false })).toMatchObject({
       disks: [{ device: disk }],
