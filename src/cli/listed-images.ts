@@ -9,5 +9,5 @@ export function listedImages(store: ImageStore): ListedImage[] {
   const newest = new Map(
     tests.toReversed().map((test) => [test.subject, test.annotations[BOOT_TEST_RESULT]]),
   );
-  return store.list().map((image) => ({ ...image, boots: newest.get(image.digest) ?? null }));
+  return store.list().map((image) => Object.assign(image, { boots: newest.get(image.digest) ?? null }));
 }

@@ -6,17 +6,18 @@ export function printJson(value: unknown): void {
 /** Rows as columns; `right` names the columns that hold numbers. The first row is the heading. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
-  for (const row of rows) {
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
-  }
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return right.includes(column) ? cell.padStart(width) : cell.padEnd(width);
-      })
-      .join("  ")
-      .trimEnd(),
-  );
+  for (const row of rows)
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    });
+  const isRight = widths.map((_, column) => right.includes(column));
+  const lines = rows.map((row) => {
+    let line = "";
+    row.forEach((cell, column) => {
+      const width = widths[column] ?? 0;
+      line += `${column > 0 ? "  " : ""}${isRight[column] ? cell.padStart(width) : cell.padEnd(width)}`;
+    });
+    return line.trimEnd();
+  });
   return `${lines.join("\n")}\n`;
 }

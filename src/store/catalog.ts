@@ -47,6 +47,30 @@ const ATTACHMENT_COLUMNS =
 const COLUMNS = `digest, created, host, os, grade, disks, disk_bytes AS diskBytes, data_bytes AS dataBytes,
   stored_bytes AS storedBytes, read_errors AS readErrors, parent`;
 
+type ListRow = [
+  ...[name: string, tag: string, digest: string, created: string, host: string, os: string, grade: string],
+  ...[disks: number, diskBytes: number, dataBytes: number, storedBytes: number, readErrors: number],
+  parent: string | null,
+];
+
+function taggedImage(row: ListRow): TaggedImage {
+  return {
+    name: row[0],
+    tag: row[1],
+    digest: row[2],
+    created: row[3],
+    host: row[4],
+    os: row[5],
+    grade: row[6],
+    disks: row[7],
+    diskBytes: row[8],
+    dataBytes: row[9],
+    storedBytes: row[10],
+    readErrors: row[11],
+    parent: row[12],
+  };
+}
+
 /** The SQLite catalog: names, tags, summaries, leases. Every image is also in the OCI layout's index. */
 export class Catalog {
   readonly database: Database.Database;
@@ -126,13 +150,15 @@ export class Catalog {
     return new Map(rows.map((row) => [row.digest, row.bytes]));
   }
 
-  /** Every tag with its image, newest first. */
+  /** Every tag with its image, newest first. Rows come as arrays: of ten thousand, objects would take twice the time. */
   list(): TaggedImage[] {
     return this.database
-      .prepare<[], TaggedImage>(
+      .prepare<[], ListRow>(
         `SELECT name, tag, ${COLUMNS} FROM tags JOIN images USING (digest) ORDER BY created DESC, name, tag`,
       )
-      .all();
+      .raw()
+      .all()
+      .map(taggedImage);
   }
 
   /** Every tag, by name. */
