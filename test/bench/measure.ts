@@ -29,7 +29,8 @@ export function measure(work: () => number): Measure {
   return { seconds: (performance.now() - start) / 1000, cpuSeconds: busySeconds() - cpu, bytes };
 }
 
-function median(numbers: number[]): number {
+/** The value in the middle. */
+export function median(numbers: number[]): number {
   return numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 }
 
