@@ -4,8 +4,8 @@ import { DoppelError, EXIT } from "../errors.ts";
 import { type ByteSource, readRange } from "../image/byte-source.ts";
 import type { DiskFormat } from "./disk-format.ts";
 
-/** Most bytes of a VMDK descriptor; qemu reads no more. */
-const DESCRIPTOR_BYTES = 64 * 1024;
+/** Most bytes of a VMDK descriptor: qemu reads no more of one (block/vmdk.c), and what it reads must be looked at. */
+const DESCRIPTOR_BYTES = 1024 * 1024;
 const SECTOR_BYTES = 512;
 const NO_PARENT = "ffffffff";
 const MOST_NAME_BYTES = 4096;
@@ -115,7 +115,9 @@ async function vmdkFiles(image: ByteSource, path: string): Promise<ExternalFile[
   );
 }
 
-const EXTENT = /^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+([A-Z]+)(?:\s+"([^"\n]*)")?/;
+/** As qemu's scanf takes it, and more: a number may have a sign. */
+const EXTENT = /^\s*(?:RW|RDONLY|NOACCESS)\s+[+-]?\d+\s+([A-Z]+)(?:\s*"([^"\n]*)")?/;
+const LIKE_EXTENT = /^\s*RW\s/;
 
 function descriptorFiles(text: string, withExtents: boolean): ExternalFile[] {
   const files: ExternalFile[] = [];
@@ -126,7 +128,7 @@ function descriptorFiles(text: string, withExtents: boolean): ExternalFile[] {
     else if (parent !== undefined && parent.toLowerCase() !== NO_PARENT)
       files.push({ name: `(its parent, ${parent})`, what: "backing file" });
     const [, kind, name] = EXTENT.exec(line) ?? [];
-    if (withExtents && kind !== undefined && kind !== "ZERO")
+    if (withExtents && (kind ?? LIKE_EXTENT.exec(line)) && kind !== "ZERO")
       files.push({ name: name ?? "?", what: "extent" });
   }
   return files;
