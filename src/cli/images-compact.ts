@@ -5,6 +5,7 @@ import { parseReference } from "../image/reference.ts";
 import { type CompactReport, compactImages } from "../store/compact.ts";
 import { collectGarbage } from "../store/gc.ts";
 import { ImageStore } from "../store/image-store.ts";
+import { LABELS_TYPE } from "../store/labels.ts";
 import { formatBytes } from "../units.ts";
 import { garbageText } from "./garbage-text.ts";
 import { type CleanFlags, cleaning } from "./images-clean.ts";
@@ -49,7 +50,7 @@ async function compactStore(
   return await compactImages(store, {
     images: flags.all ? undefined : refs.map((ref) => store.find(parseReference(ref))),
     // The disks are the same, so what a boot showed holds for the new image, too.
-    movable: [BOOT_TEST_TYPE],
+    movable: [BOOT_TEST_TYPE, LABELS_TYPE],
     published: flags.published === true,
     dryRun,
     signal: interruptSignal(),

@@ -216,8 +216,10 @@ class Load {
   async adopt(): Promise<LoadReport> {
     if (!this.#index || this.#index.images.length === 0) throw invalid("it names no image");
     const { images, referrers } = this.#index;
-    for (const { digest, name, tag } of images) {
-      const reference = parseLocalReference(`${name}:${tag}`);
+    const references = images.map(({ name, tag }) => parseLocalReference(`${name}:${tag}`));
+    for (const reference of references) this.#store.catalog.channels.refuse(reference);
+    for (const [number, { digest, name, tag }] of images.entries()) {
+      const reference = references[number] ?? { name, tag };
       await this.#store.adoptImage(reference, digest);
       this.#report.images.push({ ref: `${name}:${tag}`, digest });
     }

@@ -11,6 +11,8 @@ export interface AttachedFile {
   title: string;
   mediaType: string;
   content: Buffer;
+  /** Of its descriptor, besides the title. */
+  annotations?: Record<string, string>;
 }
 
 export interface NewAttachment {
@@ -19,6 +21,8 @@ export interface NewAttachment {
   /** Short facts, which can be listed without reading a blob. */
   annotations: Record<string, string>;
   files: readonly AttachedFile[];
+  /** Digests of attachments of that image that this one stands in place of. */
+  replaces?: readonly string[];
 }
 
 const TITLE = "org.opencontainers.image.title";
@@ -37,9 +41,9 @@ export async function attach(
   attachment: NewAttachment,
 ): Promise<Attachment> {
   const layers: Descriptor[] = [];
-  for (const { title, mediaType, content } of attachment.files) {
+  for (const { title, mediaType, content, annotations } of attachment.files) {
     const { digest, sizeBytes } = await store.blobs.put(content);
-    layers.push({ mediaType, digest, size: sizeBytes, annotations: { [TITLE]: title } });
+    layers.push({ mediaType, digest, size: sizeBytes, annotations: { [TITLE]: title, ...annotations } });
   }
   const config = await store.blobs.put(EMPTY_CONFIG);
   const annotations = { ...attachment.annotations, [CREATED]: attachment.created };
@@ -61,7 +65,7 @@ export async function attach(
     annotations,
     manifestBytes: sizeBytes,
   };
-  store.addAttachment(entry);
+  store.addAttachment(entry, attachment.replaces);
   return entry;
 }
 

@@ -2,6 +2,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { wrapError } from "../errors.ts";
+import { Channels } from "./channels.ts";
 import { migrate } from "./schema.ts";
 
 /** One line of `doppel images ls`. Sizes in bytes. */
@@ -74,9 +75,11 @@ function taggedImage(row: ListRow): TaggedImage {
 /** The SQLite catalog: names, tags, summaries, leases. Every image is also in the OCI layout's index. */
 export class Catalog {
   readonly database: Database.Database;
+  readonly channels: Channels;
 
   private constructor(database: Database.Database) {
     this.database = database;
+    this.channels = new Channels(database);
   }
 
   /** Opens or makes HOME/catalog.db; `catalog-unreadable` when it is not a catalog. */
@@ -263,6 +266,13 @@ export class Catalog {
     this.database.prepare("INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)").run(name, value);
   }
 
+  parentOf(digest: string): string | undefined {
+    const row = this.database
+      .prepare<[string], { parent: string | null }>("SELECT parent FROM images WHERE digest = ?")
+      .get(digest);
+    return row?.parent ?? undefined;
+  }
+
   addAttachment(attachment: Attachment): void {
     this.database
       .prepare(
@@ -287,6 +297,10 @@ export class Catalog {
     return this.database
       .prepare<[], { digest: string; subject: string }>("SELECT digest, subject FROM attachments")
       .all();
+  }
+
+  removeAttachment(digest: string): void {
+    this.database.prepare("DELETE FROM attachments WHERE digest = ?").run(digest);
   }
 
   removeTag(name: string, tag: string): void {

@@ -95,8 +95,10 @@ function whyFixed({ catalog }: ImageStore, digest: string, options: CompactOptio
   const bound = catalog
     .attachments(digest)
     .filter(({ artifactType }) => !options.movable.includes(artifactType));
+  const channels = catalog.tagsOf(digest).filter((tag) => catalog.channels.find(tag));
   const remotes = options.published ? [] : catalog.remotesOf(digest);
   return [
+    ...channels.map((channel) => `${formatReference(channel)} is a channel, which moves by promotion only`),
     ...bound.map(({ artifactType }) => `${name} has a ${artifactType}, which vouches for its digest`),
     ...remotes.map((remote) => `${name} is ${remote} in a registry`),
   ];

@@ -1,5 +1,6 @@
 import { DoppelError, EXIT } from "../errors.ts";
 import { parseDuration } from "../units.ts";
+import { namePattern } from "./name-pattern.ts";
 
 /** What a filter looks at. */
 export interface Filterable {
@@ -13,6 +14,8 @@ export interface Filterable {
   /** RFC 3339. */
   created: string;
   boots: string | null;
+  labels: Record<string, string>;
+  revoked: boolean;
 }
 
 type Test = (image: Filterable, now: Date) => boolean;
@@ -26,13 +29,15 @@ const WORDS: Record<string, (image: Filterable) => string> = {
   digest: ({ digest }) => digest,
   parent: ({ parent }) => parent ?? "",
   boots: ({ boots }) => boots?.split(",")[0] ?? "untested",
+  revoked: ({ revoked }) => (revoked ? "yes" : "no"),
 };
 
-const FIELDS = [...Object.keys(WORDS), "os", "captured"];
+const FIELDS = [...Object.keys(WORDS), "os", "label.KEY", "captured"];
+const LABEL = "label.";
 
 /**
  * Parses filters: `host=db1`, `os=debian` (a word of the system's name), `tag!=latest`, `name=web*`, `captured>7d` (longer
- * ago), `captured<12h`, `boots=yes|no|untested`. An image must meet all of them. Throws `usage`.
+ * ago), `captured<12h`, `boots=yes|no|untested`, `label.team=web` (`label.team=*`: has any), `revoked=yes|no`. An image must meet all of them. Throws `usage`.
  */
 export function parseFilters(texts: readonly string[]): Test {
   const tests = texts.map(parseFilter);
@@ -40,7 +45,8 @@ export function parseFilters(texts: readonly string[]): Test {
 }
 
 function parseFilter(text: string): Test {
-  const [, field = "", operator = "", value = ""] = /^([a-z]+)(!=|=|<|>)(.+)$/s.exec(text) ?? [];
+  const [, field = "", operator = "", value = ""] =
+    /^([a-z]+|label\.[A-Za-z0-9._/-]+?)(!=|=|<|>)(.+)$/s.exec(text) ?? [];
   if (field === "captured" && (operator === "<" || operator === ">")) return testAge(operator, value);
   const equal = operator === "=" || operator === "!=" ? testWord(field, value) : undefined;
   if (equal) return operator === "=" ? equal : (image, now) => !equal(image, now);
@@ -61,12 +67,13 @@ function testAge(operator: "<" | ">", value: string): Test {
 function testWord(field: string, value: string): Test | undefined {
   // "debian" is meant by who writes it, not "Debian GNU/Linux 12 (bookworm)".
   if (field === "os") return ({ os }) => os.toLowerCase().includes(value.toLowerCase());
+  if (field.startsWith(LABEL)) {
+    const matches = namePattern(value);
+    const key = field.slice(LABEL.length);
+    return ({ labels }) => Object.hasOwn(labels, key) && matches(labels[key] ?? "");
+  }
   const read = Object.hasOwn(WORDS, field) ? WORDS[field] : undefined;
   if (!read) return undefined;
-  const pattern = new RegExp(`^${value.split("*").map(escapeRegExp).join(".*")}$`, "is");
-  return (image) => pattern.test(read(image));
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+  const matches = namePattern(value);
+  return (image) => matches(read(image));
 }

@@ -8,21 +8,22 @@ import { imageUsers } from "./leases.ts";
 
 /** Why an image stays although somebody wants it gone. */
 export interface Hold {
-  kind: "name" | "child" | "machine" | "process";
-  /** The name, the child's digest, the machine's name, or `process PID`. */
+  kind: "name" | "child" | "machine" | "channel" | "process";
+  /** The name, the child's digest, the machine's name, the channel that may go back to it, or `process PID`. */
   by: string;
 }
 
 const instanceSchema = z.looseObject({ name: z.string(), imageDigest: z.string() });
 
 /**
- * What keeps images, at one moment: names, children, machines, processes. Looked at inside a write transaction, so that nothing
+ * What keeps images, at one moment: names, children, machines, channels, processes. Looked at inside a write transaction, so that nothing
  * can begin to keep an image between the look and its removal.
  */
 export class Holders {
   readonly #catalog: Catalog;
   readonly #machines = new Map<string, string[]>();
   readonly #users: ReturnType<typeof imageUsers>;
+  readonly #channels: ReadonlyMap<string, string[]>;
   /** Digests that machines were made from: their cached bases are files under running guests. */
   readonly baseDigests = new Set<string>();
 
@@ -30,6 +31,7 @@ export class Holders {
     this.#catalog = catalog;
     // Processes first: a thaw that has ended by now has left its machine's file.
     this.#users = imageUsers(catalog.database);
+    this.#channels = catalog.channels.pinned();
     for (const { name, imageDigest } of readInstances(home)) {
       this.baseDigests.add(imageDigest);
       const digest = catalog.currentDigest(imageDigest);
@@ -48,6 +50,7 @@ export class Holders {
     return [
       ...children.map((by) => ({ kind: "child" as const, by })),
       ...this.machinesOf(digest).map((by) => ({ kind: "machine" as const, by })),
+      ...(this.#channels.get(digest) ?? []).map((by) => ({ kind: "channel" as const, by })),
       ...(this.#users.get(digest) ?? []).map(({ pid }) => ({
         kind: "process" as const,
         by: `process ${pid}`,

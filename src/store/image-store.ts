@@ -94,8 +94,12 @@ export class ImageStore implements AsyncDisposable {
     return this.blobs.create();
   }
 
-  /** Claims a name for an image that this process is about to make; `name-busy` when another one has it. */
+  /**
+   * Claims a name for an image that this process is about to make; `name-busy` when another one has it, `channel-protected`
+   * when it is a channel.
+   */
   reserveName({ name, tag }: Reference): Lease {
+    this.catalog.channels.refuse({ name, tag });
     return this.reserve("image", formatReference({ name, tag }));
   }
 
@@ -229,9 +233,15 @@ export class ImageStore implements AsyncDisposable {
     }
   }
 
-  /** Records what was attached to an image; src/store/attachments.ts writes it. `image-unknown` when that is gone. */
-  addAttachment(attachment: Attachment): void {
-    this.change(() => this.recordAttachment(attachment));
+  /**
+   * Records what was attached to an image, in place of others; src/store/attachments.ts writes it. `image-unknown` when the
+   * image is gone.
+   */
+  addAttachment(attachment: Attachment, replaced: readonly string[] = []): void {
+    this.change(() => {
+      for (const one of replaced) this.catalog.removeAttachment(one);
+      this.recordAttachment(attachment);
+    });
   }
 
   /** The same inside `change`. */
@@ -246,10 +256,14 @@ export class ImageStore implements AsyncDisposable {
     this.catalog.addAttachment(attachment);
   }
 
-  /** Names an image that is here; returns the digest that had the name before. `image-unknown` when it is gone. */
+  /**
+   * Names an image that is here; returns the digest that had the name before. `image-unknown` when it is gone,
+   * `channel-protected` for a channel.
+   */
   tag({ name, tag }: Reference, digest: string): string | undefined {
     return this.change(() => {
       if (!this.catalog.has(digest)) throw new DoppelError("image-unknown", `there is no image ${digest}`);
+      this.catalog.channels.refuse({ name, tag });
       const before = this.catalog.digestOf(name, tag);
       this.catalog.setTag(name, tag, digest);
       return before;
@@ -268,13 +282,16 @@ export class ImageStore implements AsyncDisposable {
 
   /**
    * Takes a tag away, or with a digest all tags of that name that the image has; its blobs stay until `collectGarbage`
-   * (src/store/gc.ts). `allow` is asked first, and throws when it must not be.
+   * (src/store/gc.ts). `allow` is asked first, and throws when it must not be; `channel-protected` for a channel.
    */
   untag(reference: Reference, allow: (removal: Removal) => void = () => {}): Removal {
     return this.change(() => {
       const removal = this.removalOf(reference);
       allow(removal);
-      for (const { name, tag } of removal.names) this.catalog.removeTag(name, tag);
+      for (const { name, tag } of removal.names) {
+        this.catalog.channels.refuse({ name, tag });
+        this.catalog.removeTag(name, tag);
+      }
       return removal;
     });
   }
@@ -291,6 +308,7 @@ export class ImageStore implements AsyncDisposable {
   /** Records a sealed image, inside `change`: all of its blobs lie in their places from here on. */
   record({ digest, manifest, ...image }: StoredImage, { name, tag }: Partial<Reference> = {}): void {
     this.#requireNow([digest, manifest.config.digest, ...manifest.layers.map((layer) => layer.digest)]);
+    if (name !== undefined && tag !== undefined) this.catalog.channels.refuse({ name, tag });
     const summary = summaryOf({ digest, manifest, ...image });
     const parent = summary.parent === null ? null : this.catalog.currentDigest(summary.parent);
     this.catalog.add({ ...summary, parent }, name, tag);
@@ -331,7 +349,7 @@ export class ImageStore implements AsyncDisposable {
   }
 
   async #recoverCatalog(): Promise<void> {
-    const { images, unnamed, referrers } = await readLayoutIndex(this.layout);
+    const { images, unnamed, referrers, channels } = await readLayoutIndex(this.layout);
     const replaced: { digest: string; replaces: string }[] = [];
     const entries: (UnnamedEntry & Partial<IndexEntry>)[] = [...unnamed, ...images];
     for (const entry of entries) {
@@ -345,6 +363,7 @@ export class ImageStore implements AsyncDisposable {
       const attachment = attachmentOf(await readAttachmentManifest(this.blobs, digest), digest, sizeBytes);
       if (this.catalog.has(attachment.subject)) this.catalog.addAttachment(attachment);
     }
+    if (channels !== undefined) this.catalog.transaction(() => this.catalog.channels.restore(channels));
   }
 
   #unknown(reference: Reference): DoppelError {

@@ -21,6 +21,7 @@ export const LAYOUT_MARKER = '{"imageLayoutVersion":"1.0.0"}\n';
 
 const INDEX_FILE = "index.json";
 const REF_NAME = "org.opencontainers.image.ref.name";
+const CHANNELS = "org.doppel.channels";
 
 export interface IndexEntry extends UnnamedEntry {
   name: string;
@@ -45,6 +46,8 @@ export interface LayoutIndex {
   images: IndexEntry[];
   unnamed: UnnamedEntry[];
   referrers: ReferrerEntry[];
+  /** The store's channels as src/store/channels.ts writes them. */
+  channels?: string | undefined;
 }
 
 const indexSchema = z.looseObject({
@@ -56,6 +59,7 @@ const indexSchema = z.looseObject({
       annotations: z.record(z.string(), z.string()).optional(),
     }),
   ),
+  annotations: z.record(z.string(), z.string()).optional(),
 });
 
 /** Makes the marker file of an OCI layout (image-layout.md) when it is missing. */
@@ -100,7 +104,7 @@ function stampOf({ ino, size, mtimeNs }: BigIntStats): string {
 }
 
 /** The content of index.json (OCI image specification, image-layout.md). */
-export function formatLayoutIndex({ images, unnamed, referrers }: LayoutIndex): string {
+export function formatLayoutIndex({ images, unnamed, referrers, channels }: LayoutIndex): string {
   const describe = ({ digest, sizeBytes }: UnnamedEntry) => ({
     mediaType: MEDIA_TYPES.manifest,
     digest,
@@ -117,7 +121,8 @@ export function formatLayoutIndex({ images, unnamed, referrers }: LayoutIndex): 
     ...entry,
   }));
   const manifests = [...tagged, ...unnamed.map(describe), ...referring];
-  return JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests });
+  const annotations = channels === undefined ? undefined : { [CHANNELS]: channels };
+  return JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests, annotations });
 }
 
 /** What index.json lists; nothing when there is no such file. */
@@ -134,8 +139,10 @@ export async function readLayoutIndex(layout: string): Promise<LayoutIndex> {
 
 /** Reads the content of an index.json; `index-corrupt` when it is none. What is no image and no referrer is left out. */
 export function parseLayoutIndex(content: Buffer, name: string): LayoutIndex {
-  const found: LayoutIndex = { images: [], unnamed: [], referrers: [] };
-  for (const manifest of parseJsonBlob(content, indexSchema, "index-corrupt", name).manifests) {
+  const index = parseJsonBlob(content, indexSchema, "index-corrupt", name);
+  const channels = index.annotations?.[CHANNELS];
+  const found: LayoutIndex = { images: [], unnamed: [], referrers: [], channels };
+  for (const manifest of index.manifests) {
     const { digest, size: sizeBytes, artifactType, annotations = {} } = manifest;
     const reference = annotations[REF_NAME];
     const colon = reference?.lastIndexOf(":") ?? -1;

@@ -18,6 +18,7 @@ export function writeLayout(catalog: Catalog, layout: string): void {
     images: catalog.names().map(({ digest, name, tag }) => ({ ...entryOf(digest), name, tag })),
     unnamed: catalog.untagged().map(entryOf),
     referrers,
+    channels: catalog.channels.save(),
   });
   catalog.setState(INDEX_STAMP, stamp);
 }

@@ -1,3 +1,4 @@
+import { formatReference, type Reference } from "../image/reference.ts";
 import type { TaggedImage } from "./catalog.ts";
 import { type Hold, Holders } from "./holders.ts";
 import type { ImageStore } from "./image-store.ts";
@@ -37,7 +38,11 @@ export function pruneImages(store: ImageStore, options: PruneOptions): PruneDeci
 }
 
 function planPrune(store: ImageStore, { rules, isMeant, now }: PruneOptions): PruneDecision[] {
-  const byName = groupBy(store.list().filter(isMeant), ({ name }) => name);
+  const nameOf = ({ name, tag }: Reference) => formatReference({ name, tag });
+  const channels = new Set(store.catalog.channels.list().map(nameOf));
+  // A channel moves by promotion only.
+  const meant = store.list().filter((image) => isMeant(image) && !channels.has(nameOf(image)));
+  const byName = groupBy(meant, ({ name }) => name);
   const decisions = [...byName].flatMap(([name, images]) => decide(name, images, rules, now));
   keepWhatIsHeld(store, decisions);
   return decisions;

@@ -83,6 +83,32 @@ const MIGRATIONS = [
      hash TEXT NOT NULL,
      PRIMARY KEY (farm, sequence)
    ) STRICT;`,
+  `CREATE TABLE channels (
+     name TEXT NOT NULL,
+     tag TEXT NOT NULL,
+     requires TEXT NOT NULL,
+     keys TEXT NOT NULL,
+     declared TEXT NOT NULL,
+     PRIMARY KEY (name, tag)
+   ) STRICT;
+   CREATE TABLE channel_steps (
+     number INTEGER PRIMARY KEY AUTOINCREMENT,
+     name TEXT NOT NULL,
+     tag TEXT NOT NULL,
+     action TEXT NOT NULL,
+     digest TEXT,
+     at TEXT NOT NULL,
+     by TEXT NOT NULL,
+     source TEXT NOT NULL,
+     FOREIGN KEY (name, tag) REFERENCES channels (name, tag) ON DELETE CASCADE
+   ) STRICT;
+   CREATE TABLE verifications (
+     digest TEXT PRIMARY KEY REFERENCES images (digest) ON DELETE CASCADE,
+     at TEXT NOT NULL,
+     result TEXT NOT NULL,
+     frames INTEGER NOT NULL,
+     bytes INTEGER NOT NULL
+   ) STRICT;`,
 ];
 
 /** Brings a catalog to the newest schema; `catalog-newer` when a later Doppel wrote it. */

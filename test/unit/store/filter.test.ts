@@ -12,6 +12,8 @@ const web = {
   parent: null,
   created: "2026-11-16T12:00:00Z",
   boots: "yes, virtio-blk, BIOS, 2026-11-20",
+  labels: { team: "web", "site/floor": "" },
+  revoked: false,
 };
 
 describe("filters of a list of images", () => {
@@ -31,6 +33,13 @@ describe("filters of a list of images", () => {
     ["captured<7d", false],
     ["captured<200h", true],
     ["parent!=*", false],
+    ["label.team=w*", true],
+    ["label.team=db", false],
+    ["label.site/floor=*", true],
+    ["label.owner=*", false],
+    ["label.owner!=*", true],
+    ["label.toString=*", false],
+    ["revoked=no", true],
   ])("%s", (text, expected) => {
     expect(parseFilters([text])(web, NOW)).toBe(expected);
   });
