@@ -12,11 +12,13 @@ import {
 import type { DiskReader } from "../image/disk-reader.ts";
 import { parseReference } from "../image/reference.ts";
 import { ImageStore, type StoredImage } from "../store/image-store.ts";
+import { requireTrusted } from "../trust/require-trusted.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
 import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import { readDemands, type TrustFlags, warnOfRevocations, withUseOptions } from "./trust-options.ts";
 
 interface ExportFlags {
   output: string;
@@ -29,7 +31,7 @@ interface ExportFlags {
 
 /** `doppel export REF -o FILE`: a disk of an image as a file. */
 export function exportCommand(): Command {
-  return new Command("export")
+  return withUseOptions(new Command("export"))
     .description(
       "write a disk of an image as a file, or all of it as an OVA; qcow2 takes the image's frames as they are",
     )
@@ -46,11 +48,12 @@ export function exportCommand(): Command {
     .action(run);
 }
 
-async function run(ref: string, flags: ExportFlags): Promise<void> {
+async function run(ref: string, flags: ExportFlags & TrustFlags): Promise<void> {
   const reference = parseReference(ref);
   const whole = isOva(flags.format, flags.output);
   await using store = await ImageStore.open();
   const image = await store.resolve(reference);
+  warnOfRevocations(await requireTrusted(store, image, reference, await readDemands(flags)));
   const progress = createProgress("export");
   const options: FileOptions = {
     path: flags.output,

@@ -7,10 +7,12 @@ import { thaw } from "../freezer/thaw.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { defaultHome, ImageStore } from "../store/image-store.ts";
+import { requireTrusted } from "../trust/require-trusted.ts";
 import { formatBytes, parseSize } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson, table } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import { readDemands, type TrustFlags, warnOfRevocations, withUseOptions } from "./trust-options.ts";
 
 interface ThawFlags {
   name?: string;
@@ -26,7 +28,7 @@ interface ThawFlags {
 
 /** `doppel thaw REF`: an image becomes a running machine. */
 export function thawCommand(): Command {
-  return new Command("thaw")
+  return withUseOptions(new Command("thaw"))
     .description(
       "start a machine from an image: an overlay on its base, a libvirt domain with the captured hardware",
     )
@@ -46,11 +48,12 @@ export function thawCommand(): Command {
     .action(runThaw);
 }
 
-async function runThaw(ref: string, flags: ThawFlags): Promise<void> {
+async function runThaw(ref: string, flags: ThawFlags & TrustFlags): Promise<void> {
   const reference = parseReference(ref);
   const seed = await readSeedFiles(flags);
   await using store = await ImageStore.open();
   const image = await store.resolve(reference);
+  warnOfRevocations(await requireTrusted(store, image, reference, await readDemands(flags)));
   const progress = createProgress("base");
   try {
     const result = await thaw(store, image, {

@@ -1,16 +1,20 @@
 import { Command, Option } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseLocalReference, parseReference, type Reference } from "../image/reference.ts";
-import { pullImage } from "../registry/pull.ts";
+import { type PullCandidate, pullImage } from "../registry/pull.ts";
 import { pushImage, type TransferProgress } from "../registry/push.ts";
 import { pushContainerDisk } from "../registry/push-containerdisk.ts";
 import { Repository } from "../registry/repository.ts";
 import { ImageStore } from "../store/image-store.ts";
+import { requireSignature, type TrustDemands } from "../trust/require-trusted.ts";
+import { revocationsOver } from "../trust/revocation.ts";
+import { goodSignatures, signaturesIn } from "../trust/signatures.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
 import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import { readDemands, type TrustFlags, warnOfRevocations, withTrustOptions } from "./trust-options.ts";
 
 const CONTAINER_DISK = "containerdisk";
 
@@ -46,7 +50,7 @@ export function pushCommand(): Command {
 
 /** `doppel pull REMOTE [REF]`: an image out of a registry. */
 export function pullCommand(): Command {
-  return new Command("pull")
+  return withTrustOptions(new Command("pull"))
     .description("fetch an image from a registry; only what is not here yet goes over the network")
     .argument("<remote>", "registry.host[:port]/name[:tag][@digest]")
     .argument("[ref]", "its name here; by default the name that it has there")
@@ -110,21 +114,48 @@ async function pushAsContainerDisk(
   process.stdout.write(`${name} is a container disk of ${ref}: /${report.path}, ${sent}\n${report.digest}\n`);
 }
 
-async function pull(remote: string, ref: string | undefined, flags: TransferFlags): Promise<void> {
+async function pull(
+  remote: string,
+  ref: string | undefined,
+  flags: TransferFlags & TrustFlags,
+): Promise<void> {
+  const demands = await readDemands(flags);
   const source = remoteReference(remote);
   const local = ref === undefined ? { name: source.name, tag: source.tag } : parseLocalReference(ref);
   await using store = await ImageStore.open();
   await using _name = store.reserveName(local);
   await using repository = await openRepository(source, "pull", flags);
   using progress = transferProgress("pull", "received");
-  const { report } = await pullImage(store, repository, source.digest ?? source.tag, local, {
+  const { image, report } = await pullImage(store, repository, source.digest ?? source.tag, local, {
+    accept: (candidate) => requireSigned(store, source, candidate, demands),
     onProgress: progress.update,
   });
   store.catalog.addRemote(report.digest, formatReference(source));
+  const revocations = await revocationsOver(store, image.digest);
+  warnOfRevocations({ revocations });
+  if (report.leftAttachments.length > 0)
+    process.stderr.write(
+      `warning: not fetched, too large or of another form: ${report.leftAttachments.join(", ")}\n`,
+    );
   const name = formatReference(local);
-  if (flags.json) return printJson({ ref: name, remote: formatReference(source), ...report });
+  if (flags.json) return printJson({ ref: name, remote: formatReference(source), ...report, revocations });
   const received = `${formatBytes(report.receivedBytes)} of ${formatBytes(report.totalBytes)} received`;
   process.stdout.write(`${name} is here: ${received} in ${progress.seconds()}\n${report.digest}\n`);
+}
+
+/** Holds an image to the demands before its disks are fetched, by what is attached to it there and here. */
+async function requireSigned(
+  store: ImageStore,
+  reference: Reference,
+  { digest, attachments }: PullCandidate,
+  demands: TrustDemands,
+): Promise<void> {
+  await requireSignature(reference, demands, async (keys) => {
+    const good = await goodSignatures(store, digest, keys);
+    for (const manifest of attachments)
+      good.push(...(await signaturesIn(store.blobs, manifest, digest, keys)));
+    return good;
+  });
 }
 
 function remoteReference(text: string): Reference & { registry: string } {

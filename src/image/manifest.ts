@@ -11,9 +11,15 @@ export const MEDIA_TYPES = {
   firmwareVariables: "application/vnd.doppel.firmware-variables.v1+json",
   pack: "application/vnd.doppel.pack.v1+zstd",
   empty: "application/vnd.oci.empty.v1+json",
+  /** cosign's signatures as OCI referrers, and what is signed (cosign, SIGNATURE_SPEC.md, "Simple Signing"). */
+  signature: "application/vnd.dev.cosign.artifact.sig.v1+json",
+  signaturePayload: "application/vnd.dev.cosign.simplesigning.v1+json",
 } as const;
 
-const descriptorSchema = z.looseObject({
+/** The annotation of a payload's descriptor that holds its signature, in base64. */
+export const SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature";
+
+export const descriptorSchema = z.looseObject({
   mediaType: z.string(),
   digest: digestSchema,
   size: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER),

@@ -2,23 +2,31 @@ import { z } from "zod";
 import { DoppelError } from "../errors.ts";
 import { MAX_JSON_BLOB_BYTES, parseImageConfig } from "../image/config.ts";
 import {
+  type AttachmentManifest,
   type Descriptor,
   type Manifest,
   MEDIA_TYPES,
-  parseAttachmentManifest,
   parseManifest,
 } from "../image/manifest.ts";
 import type { Reference } from "../image/reference.ts";
 import { parseJson } from "../parse-json.ts";
-import { attachmentOf } from "../store/attachment-manifest.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { forEachBounded } from "./bounded.ts";
 import { downloadBlob } from "./download.ts";
+import { findAttachments, keepAttachment } from "./pull-attachments.ts";
 import type { TransferProgress } from "./push.ts";
-import { listReferrers } from "./referrers.ts";
-import { type RemoteManifest, type Repository, wrongContent } from "./repository.ts";
+import type { RemoteManifest, Repository } from "./repository.ts";
+
+/** What is about to be pulled. */
+export interface PullCandidate {
+  digest: string;
+  /** The manifests of what is attached to it there; their blobs are in the store. */
+  attachments: readonly AttachmentManifest[];
+}
 
 export interface PullOptions {
+  /** Looks at an image before its disks are fetched; what it throws ends the pull. */
+  accept?: (candidate: PullCandidate) => Promise<void>;
   onProgress?: (progress: TransferProgress) => void;
 }
 
@@ -29,6 +37,8 @@ export interface PullReport {
   receivedBlobs: number;
   receivedBytes: number;
   attachments: number;
+  /** Digests of what is attached there but was left there: too large, or not in a form that is understood. */
+  leftAttachments: string[];
 }
 
 const BLOBS_AT_ONCE = 4;
@@ -56,10 +66,16 @@ export async function pullImage(
   await pull.fetch([manifest.config]);
   // Before gigabytes are fetched: is it one of ours at all?
   parseImageConfig(await store.blobs.read(manifest.config.digest, MAX_JSON_BLOB_BYTES), name);
+  const subject = { digest: found.digest, size: found.bytes.length };
+  const { attachments, left } = await findAttachments(repository, store, subject);
+  pull.report.leftAttachments = left;
+  await pull.fetch(attachments.flatMap(({ manifest: { config, layers } }) => [config, ...layers]));
+  await options.accept?.({ digest: found.digest, attachments: attachments.map((one) => one.manifest) });
   await pull.fetch(manifest.layers);
   await store.blobs.put(found.bytes);
   const image = await store.adoptImage(local, found.digest);
-  await pull.fetchAttachments(image);
+  for (const attachment of attachments) await keepAttachment(store, attachment);
+  pull.report.attachments = attachments.length;
   return { image, report: pull.report };
 }
 
@@ -93,7 +109,15 @@ class Pull {
     this.#store = store;
     this.#repository = repository;
     this.#options = options;
-    this.report = { digest, blobs: 0, totalBytes: 0, receivedBlobs: 0, receivedBytes: 0, attachments: 0 };
+    this.report = {
+      digest,
+      blobs: 0,
+      totalBytes: 0,
+      receivedBlobs: 0,
+      receivedBytes: 0,
+      attachments: 0,
+      leftAttachments: [],
+    };
   }
 
   async fetch(descriptors: readonly Descriptor[]): Promise<void> {
@@ -101,30 +125,6 @@ class Pull {
     this.report.blobs += blobs.size;
     for (const { size } of blobs.values()) this.report.totalBytes += size;
     await forEachBounded(blobs.values(), BLOBS_AT_ONCE, (descriptor) => this.#fetchBlob(descriptor));
-  }
-
-  /** What is attached to the image there and not here. What is no attachment of ours is left where it is. */
-  async fetchAttachments(image: StoredImage): Promise<void> {
-    const here = new Set(this.#store.catalog.attachments(image.digest).map(({ digest }) => digest));
-    for (const { digest, mediaType } of await listReferrers(this.#repository, image.digest))
-      if (mediaType === MEDIA_TYPES.manifest && !here.has(digest)) await this.#fetchAttachment(image, digest);
-  }
-
-  async #fetchAttachment(image: StoredImage, digest: string): Promise<void> {
-    const found = await this.#repository.manifest(digest);
-    if (!found) return;
-    const manifest = parseAttachmentManifest(found.bytes, digest);
-    if (manifest.subject.digest !== image.digest)
-      throw wrongContent(
-        `the subject of ${digest}`,
-        this.#repository.registry,
-        image.digest,
-        manifest.subject.digest,
-      );
-    await this.fetch([manifest.config, ...manifest.layers]);
-    await this.#store.blobs.put(found.bytes);
-    this.#store.addAttachment(attachmentOf(manifest, digest, found.bytes.length));
-    this.report.attachments++;
   }
 
   async #fetchBlob(descriptor: Descriptor): Promise<void> {

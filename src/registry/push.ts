@@ -4,6 +4,7 @@ import { readAttachmentManifest } from "../store/attachment-manifest.ts";
 import type { Attachment } from "../store/catalog.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { forEachBounded } from "./bounded.ts";
+import { addToCosignTag } from "./cosign-tag.ts";
 import { addToFallback } from "./referrers.ts";
 import type { Repository } from "./repository.ts";
 import { uploadBlob } from "./upload.ts";
@@ -49,14 +50,17 @@ export async function pushImage(
   const attachments = store.catalog.attachments(image.digest);
   const push = new Push(store, repository, options, image.digest);
   const blobs = [image.manifest.config, ...image.manifest.layers];
+  const signatures: Descriptor[] = [];
   for (const attachment of attachments) {
     const { config, layers } = await readAttachmentManifest(store.blobs, attachment.digest);
     blobs.push(config, ...layers);
+    if (attachment.artifactType === MEDIA_TYPES.signature) signatures.push(...layers);
   }
   await push.sendBlobs(blobs);
   const manifest = await store.blobs.read(image.digest, image.manifestBytes);
   await repository.putManifest(options.tag ?? image.digest, manifest, MEDIA_TYPES.manifest);
   for (const attachment of attachments) await push.sendAttachment(attachment);
+  await addToCosignTag(repository, image.digest, signatures);
   return push.report;
 }
 

@@ -40,14 +40,23 @@ export async function listReferrers(repository: Repository, digest: string): Pro
     const isIndex = headerOf(response, "content-type")?.startsWith(MEDIA_TYPES.index) === true;
     if (response.status !== 200 || !isIndex) {
       await discard(response);
-      return (await readFallback(repository, digest)).manifests;
+      return refuseTooMany((await readFallback(repository, digest)).manifests, doing);
     }
     found.push(...parseIndex(await readBody(response, MAX_JSON_BLOB_BYTES), doing).manifests);
     path = nextPage(headerOf(response, "link"), response.url);
-    if (found.length > MOST_REFERRERS || page > MOST_PAGES)
-      throw new DoppelError("registry-answer", `${doing}: its list is longer than anybody reads`);
+    if (page > MOST_PAGES) throw tooLong(doing);
+    refuseTooMany(found, doing);
   }
   return found;
+}
+
+function tooLong(doing: string): DoppelError {
+  return new DoppelError("registry-answer", `${doing}: its list is longer than anybody reads`);
+}
+
+function refuseTooMany(found: Referrer[], doing: string): Referrer[] {
+  if (found.length <= MOST_REFERRERS) return found;
+  throw tooLong(doing);
 }
 
 /** Adds a referrer to the fallback tag's index ("Pushing Manifests with Subject"), for a registry without the API. */
