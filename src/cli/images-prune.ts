@@ -53,8 +53,9 @@ async function prune(names: string[], flags: PruneFlags): Promise<void> {
   const now = new Date();
   const dryRun = flags.dryRun === true;
   await using store = await ImageStore.open();
+  const listed = await listedImages(store);
   const meant = new Set(
-    listedImages(store)
+    listed
       .filter((image) => (names.length === 0 || names.includes(image.name)) && meets(image, now))
       .map(({ name, tag, digest }) => `${name}:${tag}@${digest}`),
   );

@@ -11,6 +11,8 @@ import { regionRows } from "./regions-text.ts";
 /** An image with the result of its last boot test, or null when it had none. */
 export interface ListedImage extends TaggedImage {
   boots: string | null;
+  labels: Record<string, string>;
+  revoked: boolean;
 }
 
 /** The table of `doppel images ls`. */
@@ -26,7 +28,7 @@ export function imageTable(images: readonly ListedImage[], now: Date): string {
     formatBytes(image.dataBytes),
     formatBytes(image.storedBytes),
     age(new Date(image.created), now),
-    image.boots ?? "not tested",
+    image.revoked ? "revoked" : (image.boots ?? "not tested"),
   ]);
   return table([heading, ...rows], [5, 6, 7]);
 }

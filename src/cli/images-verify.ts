@@ -6,6 +6,7 @@ import { verifyRemote } from "../registry/verify.ts";
 import { ImageStore } from "../store/image-store.ts";
 import type { Sample } from "../store/sample.ts";
 import type { Finding, VerifyOptions, VerifyReport } from "../store/verification.ts";
+import { recordVerifications } from "../store/verifications.ts";
 import { verifyImage, verifyStore } from "../store/verify.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -66,9 +67,15 @@ async function verifyWhat(
     return await verifyRemote(repository, digest ?? tag, options);
   }
   await using store = await ImageStore.open();
-  if (!reference) return await verifyStore(store, options);
+  if (!reference) {
+    const report = await verifyStore(store, options);
+    recordVerifications(store.catalog, store.catalog.digests(), report);
+    return report;
+  }
   const digest = store.claim(reference);
-  return { digest, ...(await verifyImage(store, { digest }, options)) };
+  const report = await verifyImage(store, { digest }, options);
+  recordVerifications(store.catalog, [digest], report);
+  return { digest, ...report };
 }
 
 function parseSample({ sample, seed }: VerifyFlags): Sample | undefined {

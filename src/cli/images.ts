@@ -11,9 +11,13 @@ import { barWidth, drawImage, drawingJson } from "./image-drawing.ts";
 import { addCleaningCommands } from "./images-clean.ts";
 import { addCompactCommand } from "./images-compact.ts";
 import { diffCommand } from "./images-diff.ts";
+import { nameCommands } from "./images-names.ts";
 import { addPruneCommand } from "./images-prune.ts";
 import { addRepairCommand } from "./images-repair.ts";
+import { revokeCommand } from "./images-revoke.ts";
+import { signCommands } from "./images-sign.ts";
 import { describeImage, imageTable } from "./images-text.ts";
+import { trustFacts, trustText } from "./images-trust-text.ts";
 import { addVerifyCommand } from "./images-verify.ts";
 import { listedImages } from "./listed-images.ts";
 import { printJson } from "./output.ts";
@@ -30,7 +34,7 @@ export function imagesCommand(): Command {
     .description("list them, the newest first")
     .option(
       "--filter <text>",
-      "only what meets it: host=db1, os=debian, name=web*, tag!=latest, grade=, boots=yes, captured>7d; can be given again",
+      "only what meets it: host=db1, os=debian, name=web*, tag!=latest, grade=, boots=yes, label.team=web, revoked=yes, captured>7d; can be given again",
       (text: string, all: string[]) => [...all, text],
       [],
     )
@@ -70,6 +74,7 @@ export function imagesCommand(): Command {
   addCleaningCommands(command);
   addPruneCommand(command);
   addCompactCommand(command);
+  for (const one of [...nameCommands(), ...signCommands(), revokeCommand()]) command.addCommand(one);
   return command;
 }
 
@@ -77,7 +82,7 @@ async function list(options: JsonOption & { filter: string[] }): Promise<void> {
   const meets = parseFilters(options.filter);
   const now = new Date();
   await using store = await ImageStore.open();
-  const images = listedImages(store).filter((image) => meets(image, now));
+  const images = (await listedImages(store)).filter((image) => meets(image, now));
   if (options.json) printJson(images);
   else process.stdout.write(imageTable(images, now));
 }
@@ -87,6 +92,7 @@ async function show(ref: string, options: JsonOption & { evidence?: string }): P
   const image = await store.resolve(parseReference(ref));
   const attachments = store.catalog.attachments(image.digest);
   const tests = attachments.filter(({ artifactType }) => artifactType === BOOT_TEST_TYPE);
+  const trust = await trustFacts(store, image.digest);
   if (options.evidence !== undefined) await writeEvidence(store, ref, tests[0], options.evidence);
   const drawing = await drawImage(store, image, barWidth(process.stdout.columns));
   if (options.json) {
@@ -97,9 +103,11 @@ async function show(ref: string, options: JsonOption & { evidence?: string }): P
       ...drawingJson(drawing),
       manifest: image.manifest,
       attachments,
+      ...trust,
     });
   }
   process.stdout.write(describeImage(image, store.catalog.tagsOf(image.digest), tests, drawing));
+  process.stdout.write(trustText(trust, image.digest));
 }
 
 async function writeEvidence(
