@@ -194,8 +194,23 @@ for (const { engine, start, possible } of SERVERS) {
       expect(checked).toBe(copy.address.database);
       expect(onLive).toMatchObject([{ ran: true, attempts: 1 }]);
       await sql("SELECT nickname FROM accounts");
-      await dropTestCopy(address, copy);
+      await dropTestCopy(copy);
       expect(await databases(server, address.database)).toEqual([address.database]);
+    });
+
+    it("has a test copy where it is wanted, but never over the live database or another one", async () => {
+      const to = { ...address, database: `${address.database}_wanted` };
+      const copy = await makeTestCopy(address, { to });
+      const there = await sqlOf(server, to.database);
+      expect(await rowsOf("accounts", there)).toBe(await rowsOf("accounts"));
+      await there.end();
+      const refused = { code: "copy-exists", exitCode: 3 };
+      await expect(makeTestCopy(address, { to })).rejects.toMatchObject(refused);
+      await makeTestCopy(address, { to, replace: true });
+      const live = { to: { ...address, host: "localhost" }, replace: true };
+      await expect(makeTestCopy(address, live)).rejects.toMatchObject({ code: "copy-is-live", exitCode: 3 });
+      expect(await rowsOf("accounts")).toBeGreaterThan(0);
+      await dropTestCopy(copy);
     });
 
     it("never prints the password, whatever fails", async () => {
@@ -239,7 +254,7 @@ for (const { engine, start, possible } of SERVERS) {
       expect(same.identity).toBe(facts.identity);
       expect(other.identity).not.toBe(facts.identity);
       expect(Math.abs(Date.parse(facts.now) - Date.now())).toBeLessThan(60_000);
-      await dropTestCopy(address, copy);
+      await dropTestCopy(copy);
     });
 
     only("postgres", "says which pg_dump it needs when the one here is too old", async () => {

@@ -57,8 +57,9 @@ export interface DatabaseEngine {
   /** Makes an empty database beside that of the address, of the same encoding. */
   create(address: DatabaseAddress, name: string): Promise<void>;
   drop(address: DatabaseAddress, name: string): Promise<void>;
-  /** Copies the database to a new one on the same server. */
-  duplicate(address: DatabaseAddress, name: string, signal?: AbortSignal): Promise<"template" | "dump">;
+  exists(address: DatabaseAddress): Promise<boolean>;
+  /** Copies the database to a new one, that may be on another server; what is half copied is removed. */
+  duplicate(from: DatabaseAddress, to: DatabaseAddress, signal?: AbortSignal): Promise<"template" | "dump">;
   /** Writes a native dump into a file that is there, of one moment; returns what it then held. */
   dump(address: DatabaseAddress, file: string, signal?: AbortSignal): Promise<DatabaseContents>;
   /** Loads a native dump into an empty database. */

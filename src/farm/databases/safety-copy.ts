@@ -1,5 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { randomBytes } from "node:crypto";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { makePrivateFolder, syncFolder, temporaryName } from "../../durable-file.ts";
@@ -7,6 +6,7 @@ import { DoppelError, EXIT } from "../../errors.ts";
 import { refuseExisting } from "../../output-file.ts";
 import type { Activity } from "./activity.ts";
 import { type DatabaseAddress, describeAddress, withDatabase } from "./address.ts";
+import { digestFile } from "./copy-file.ts";
 import type { DatabaseContents, DatabaseEngine } from "./engine.ts";
 import { engineOf } from "./engines.ts";
 
@@ -124,16 +124,6 @@ async function dumpDurably(
   } finally {
     await handle.close();
   }
-}
-
-async function digestFile(file: string): Promise<{ bytes: number; sha256: string }> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) {
-    hash.update(chunk as Buffer);
-    bytes += (chunk as Buffer).length;
-  }
-  return { bytes, sha256: hash.digest("hex") };
 }
 
 async function rehearse(

@@ -91,14 +91,32 @@ export async function countRows(connection: mysql.Connection): Promise<Record<st
   return counts;
 }
 
-/** CREATE DATABASE with the character set of the database of the connection. */
-export async function createLike(connection: mysql.Connection, name: string): Promise<void> {
-  const [row] = await rowsOf<{ charset: string; collation: string }>(
+export async function exists(connection: mysql.Connection, database: string): Promise<boolean> {
+  const sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?";
+  return (await rowsOf(connection, sql, [database])).length > 0;
+}
+
+export interface CharacterSet {
+  charset: string;
+  collation: string;
+}
+
+/** What new tables of the connection's database get. */
+export async function characterSet(connection: mysql.Connection): Promise<CharacterSet> {
+  const [row] = await rowsOf<CharacterSet>(
     connection,
     `SELECT default_character_set_name AS charset, default_collation_name AS collation
      FROM information_schema.schemata WHERE schema_name = database()`,
   );
+  return row ?? { charset: "utf8mb4", collation: "utf8mb4_general_ci" };
+}
+
+export async function createWith(
+  connection: mysql.Connection,
+  name: string,
+  like: CharacterSet,
+): Promise<void> {
   await connection.query(
-    `CREATE DATABASE ${quoted(name)} CHARACTER SET ${row?.charset ?? "utf8mb4"} COLLATE ${row?.collation ?? "utf8mb4_general_ci"}`,
+    `CREATE DATABASE ${quoted(name)} CHARACTER SET ${like.charset} COLLATE ${like.collation}`,
   );
 }

@@ -1,4 +1,4 @@
-import type { DatabaseAddress } from "../address.ts";
+import { type DatabaseAddress, withDatabase } from "../address.ts";
 import type { DatabaseContents, DatabaseEngine } from "../engine.ts";
 import * as catalog from "./catalog.ts";
 import { quoted, withConnection } from "./client.ts";
@@ -19,14 +19,27 @@ export const mysql: DatabaseEngine = {
     rows: await withConnection(address, catalog.countRows),
     schema: await programs.schema(address),
   }),
-  create: (address, name) => withConnection(address, (connection) => catalog.createLike(connection, name)),
+  create: (address, name) =>
+    withConnection(address, async (connection) =>
+      catalog.createWith(connection, name, await catalog.characterSet(connection)),
+    ),
   drop: (address, name) =>
-    withConnection(address, async (connection) => {
+    withConnection(withDatabase(address, "information_schema"), async (connection) => {
       await connection.query(`DROP DATABASE IF EXISTS ${quoted(name)}`);
     }),
-  duplicate: async (address, name, signal) => {
-    await mysql.create(address, name);
-    await programs.copy(address, name, signal);
+  exists: (address) =>
+    withConnection(withDatabase(address, "information_schema"), (connection) =>
+      catalog.exists(connection, address.database),
+    ),
+  duplicate: async (from, to, signal) => {
+    const like = await withConnection(from, catalog.characterSet);
+    await withConnection(withDatabase(to, "information_schema"), (connection) =>
+      catalog.createWith(connection, to.database, like),
+    );
+    await programs.copy(from, to, signal).catch(async (error: unknown) => {
+      await mysql.drop(to, to.database);
+      throw error;
+    });
     return "dump";
   },
   dump,

@@ -54,14 +54,16 @@ export function load(address: DatabaseAddress, file: string, signal?: AbortSigna
 }
 
 /** Copies one database into another, empty one, without a file in between. */
-export function copy(address: DatabaseAddress, target: string, signal?: AbortSignal): Promise<void> {
-  return withLogin(address, async (login) => {
-    await pipePrograms(
-      { file: "mariadb-dump", args: [...login, ...WHOLE, address.database] },
-      { file: "mariadb", args: [...login, "--batch", target] },
-      { timeoutMs: DAY_MS, ...(signal === undefined ? {} : { signal }) },
-    );
-  });
+export function copy(from: DatabaseAddress, to: DatabaseAddress, signal?: AbortSignal): Promise<void> {
+  return withLogin(from, (source) =>
+    withLogin(to, (target) =>
+      pipePrograms(
+        { file: "mariadb-dump", args: [...source, ...WHOLE, from.database] },
+        { file: "mariadb", args: [...target, "--batch", to.database] },
+        { timeoutMs: DAY_MS, ...(signal === undefined ? {} : { signal }) },
+      ),
+    ),
+  );
 }
 
 /** The schema as mariadb-dump writes it, without the next numbers. */

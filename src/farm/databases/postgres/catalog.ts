@@ -72,8 +72,21 @@ export async function isInUse(client: pg.Client, database: string): Promise<bool
   return rows.length > 0;
 }
 
-/** CREATE DATABASE with the encoding and the locale of the database of the connection. */
-export async function createLike(client: pg.Client, name: string): Promise<void> {
+export async function exists(client: pg.Client, database: string): Promise<boolean> {
+  const { rows } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [database]);
+  return rows.length > 0;
+}
+
+/** The same for every way to a server, and for no other server. */
+export async function serverIdentity(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ identity: string }>(
+    "SELECT system_identifier::text AS identity FROM pg_control_system()",
+  );
+  return rows[0]?.identity ?? "";
+}
+
+/** A CREATE DATABASE with the encoding and the locale of the database of the connection. */
+export async function creation(client: pg.Client, name: string): Promise<string> {
   const { rows } = await client.query<{
     encoding: string;
     collate: string;
@@ -86,8 +99,6 @@ export async function createLike(client: pg.Client, name: string): Promise<void>
   );
   const { encoding = "UTF8", collate = "C", ctype = "C", icu = null } = rows[0] ?? {};
   const provider = icu === null ? "" : ` LOCALE_PROVIDER icu ICU_LOCALE ${client.escapeLiteral(icu)}`;
-  await client.query(
-    `CREATE DATABASE ${quoted(name)} TEMPLATE template0 ENCODING ${client.escapeLiteral(encoding)}
-       LC_COLLATE ${client.escapeLiteral(collate)} LC_CTYPE ${client.escapeLiteral(ctype)}${provider}`,
-  );
+  return `CREATE DATABASE ${quoted(name)} TEMPLATE template0 ENCODING ${client.escapeLiteral(encoding)}
+       LC_COLLATE ${client.escapeLiteral(collate)} LC_CTYPE ${client.escapeLiteral(ctype)}${provider}`;
 }

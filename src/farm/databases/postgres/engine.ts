@@ -9,6 +9,8 @@ import { replace } from "./replace.ts";
 import { judgePostgresMigration } from "./verdict.ts";
 
 const OBJECT_IN_USE = "55006";
+/** The database that is always there to connect to. */
+const MAINTENANCE = "postgres";
 
 export const postgres: DatabaseEngine = {
   judge: judgePostgresMigration,
@@ -21,13 +23,15 @@ export const postgres: DatabaseEngine = {
   }),
   create: (address, name) =>
     withClient(address, async (client) => {
-      await catalog.createLike(client, name);
+      await client.query(await catalog.creation(client, name));
       await copyProperties(client, name);
     }),
   drop: (address, name) =>
-    withClient(withDatabase(address, "postgres"), async (client) => {
+    withClient(withDatabase(address, MAINTENANCE), async (client) => {
       await client.query(`DROP DATABASE IF EXISTS ${quoted(name)} WITH (FORCE)`);
     }),
+  exists: (address) =>
+    withClient(withDatabase(address, MAINTENANCE), (client) => catalog.exists(client, address.database)),
   duplicate,
   dump,
   load: programs.load,
@@ -35,29 +39,43 @@ export const postgres: DatabaseEngine = {
   migrate: (address) => PostgresMigrationSession.open(address),
 };
 
-/** By a template where nobody is connected, which is quick; else by a dump. */
+/** By a template where both are on one server and nobody is connected, which is quick; else by a dump. */
 async function duplicate(
-  address: DatabaseAddress,
-  name: string,
+  from: DatabaseAddress,
+  to: DatabaseAddress,
   signal?: AbortSignal,
 ): Promise<"template" | "dump"> {
-  const copied = await withClient(withDatabase(address, "postgres"), async (client) => {
-    if (await catalog.isInUse(client, address.database)) return false;
+  const create = await withClient(from, (client) => catalog.creation(client, to.database));
+  const isHere = (await serverOf(from)) === (await serverOf(to));
+  if (isHere && (await copyByTemplate(from, to.database))) {
+    await withClient(from, (client) => copyProperties(client, to.database));
+    return "template";
+  }
+  await withClient(withDatabase(to, MAINTENANCE), (client) => client.query(create));
+  if (isHere) await withClient(from, (client) => copyProperties(client, to.database));
+  await programs.copy(from, to, signal).catch(async (error: unknown) => {
+    await postgres.drop(to, to.database);
+    throw error;
+  });
+  return "dump";
+}
+
+function serverOf(address: DatabaseAddress): Promise<string> {
+  return withClient(withDatabase(address, MAINTENANCE), catalog.serverIdentity);
+}
+
+/** False when somebody is connected to the database. */
+function copyByTemplate(from: DatabaseAddress, name: string): Promise<boolean> {
+  return withClient(withDatabase(from, MAINTENANCE), async (client) => {
+    if (await catalog.isInUse(client, from.database)) return false;
     try {
-      await client.query(`CREATE DATABASE ${quoted(name)} TEMPLATE ${quoted(address.database)}`);
+      await client.query(`CREATE DATABASE ${quoted(name)} TEMPLATE ${quoted(from.database)}`);
       return true;
     } catch (error) {
       if (sqlState(error) === OBJECT_IN_USE) return false;
       throw error;
     }
   });
-  if (copied) {
-    await withClient(address, (client) => copyProperties(client, name));
-    return "template";
-  }
-  await postgres.create(address, name);
-  await programs.copy(address, name, signal);
-  return "dump";
 }
 
 /** The dump and the counts are of the same moment: they share a snapshot. */

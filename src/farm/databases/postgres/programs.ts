@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { DoppelError, EXIT } from "../../../errors.ts";
 import { pipePrograms, runProgram } from "../../../run-program.ts";
 import { temporaryFolder } from "../../../temporary-folder.ts";
-import { type DatabaseAddress, withDatabase } from "../address.ts";
+import type { DatabaseAddress } from "../address.ts";
 import { explainProgram } from "../program-error.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -58,16 +58,18 @@ export function load(address: DatabaseAddress, file: string, signal?: AbortSigna
 }
 
 /** Copies one database into another, empty one, without a file in between. */
-export function copy(address: DatabaseAddress, target: string, signal?: AbortSignal): Promise<void> {
-  return withPassword(address, async ({ args, env }) => {
-    const from = ["--format=custom", "--compress=0", "--dbname", address.database];
-    const to = ["--exit-on-error", "--dbname", withDatabase(address, target).database];
-    await pipePrograms(
-      { file: "pg_dump", args: [...args, ...from], env },
-      { file: "pg_restore", args: [...args, ...to], env },
-      { timeoutMs: DAY_MS, ...(signal === undefined ? {} : { signal }) },
-    );
-  });
+export function copy(from: DatabaseAddress, to: DatabaseAddress, signal?: AbortSignal): Promise<void> {
+  return withPassword(from, (source) =>
+    withPassword(to, (target) => {
+      const read = ["--format=custom", "--compress=0", "--dbname", from.database];
+      const write = ["--exit-on-error", "--dbname", to.database];
+      return pipePrograms(
+        { file: "pg_dump", args: [...source.args, ...read], env: source.env },
+        { file: "pg_restore", args: [...target.args, ...write], env: target.env },
+        { timeoutMs: DAY_MS, ...(signal === undefined ? {} : { signal }) },
+      );
+    }),
+  );
 }
 
 /** The schema as pg_dump writes it. */
