@@ -112,7 +112,7 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     }
   }
 
-  /** Runs each command once to its end, and tells how many steps it has. */
+  /** Runs a command once to its end, and tells how many steps it has. */
   async function measure(name: string): Promise<number> {
     const countTo = join(scratch, name);
     const { code, stderr } = await start(name, 0, { COUNT_TO: countTo }).ended;
@@ -165,10 +165,13 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     }
     let killed = 0;
     const byName: Record<string, number> = {};
-    for (let round = 0; killed < KILLS; round++) {
+    /** What no kill has met yet, in the end; one that has nothing to do ends before its step comes. */
+    const spared = () => Object.keys(operations).filter((name) => byName[name] === undefined);
+    for (let round = 0; killed < KILLS || spared().length > 0; round++) {
       await refill(round);
+      const choices = killed < KILLS ? CHOICES : spared();
       const running = Array.from({ length: AT_ONCE }, (_, index) => {
-        const name = CHOICES[below(CHOICES.length)] ?? "";
+        const name = choices[below(choices.length)] ?? "";
         const at = String(1 + below(steps[name] ?? 1));
         const words = { name, n: below(12), killAt: index < KILLED_AT_ONCE ? at : "none" };
         return { ...words, ...start(name, words.n, index < KILLED_AT_ONCE ? { KILL_AT: at } : {}) };
@@ -184,9 +187,8 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
       }
       await expectSound();
     }
-    for (const name of Object.keys(operations)) expect(byName[name], name).toBeGreaterThan(0);
     console.log(`seed ${SEED}: ${killed} killed, ${JSON.stringify(byName)}`);
-    const report = await doppel.json("images", "gc", "--grace", "0s");
+    const report = await doppel.json("images", "gc", "--interrupted", "--grace", "0s");
     expect(report).toMatchObject({ waitingBlobs: 0, waitsFor: null });
     const blobs = readdirSync(join(doppel.home, "store/blobs/sha256")).map((hex) => `sha256:${hex}`);
     expect(blobs.sort()).toEqual([...referenced()].sort());
