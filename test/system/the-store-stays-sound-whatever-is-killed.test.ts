@@ -45,6 +45,8 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     load: () => ["load", tar],
     tag: (n) => ["images", "tag", `volatile:${n % 4}`, `named:${n % 2}`],
     remove: (n) => ["images", "rm", REMOVABLE[n % REMOVABLE.length] ?? "", "--grace", "0s"],
+    promote: (n) => ["images", "promote", `kept:${n % 4}`, "kept:stable"],
+    undo: () => ["images", "promote", "--undo", "kept:stable"],
     collect: () => ["images", "gc", "--grace", "0s"],
     compact: () => ["images", "compact", "--all", "--published", "--grace", "0s"],
     prune: () => ["images", "prune", "volatile", "pulled", "--keep-last", "2", "--grace", "0s"],
@@ -87,6 +89,9 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
       for (let n = 0; n < 2; n++)
         await sealSlices(store, `loaded:${n}`, [{ pack, firstFrame: n, count: 20 }]);
     }
+    await doppel.json("images", "channel", "kept:stable", "--require", "verified");
+    for (let n = 0; n < 4; n++) await doppel.json("images", "verify", `kept:${n}`);
+    for (let n = 0; n < 2; n++) await doppel.json("images", "promote", `kept:${n}`, "kept:stable");
     await doppel.json("save", "loaded:0", "loaded:1", "-o", tar);
     await refill(0);
   });
@@ -154,7 +159,7 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     }
     for (const digest of referenced()) expect(existsSync(blobPath(digest)), digest).toBe(true);
     const kept = store.list().filter(({ name }) => name === "kept");
-    expect(kept.map(({ tag }) => tag).sort()).toEqual(["0", "1", "2", "3"]);
+    expect(kept.map(({ tag }) => tag).sort()).toEqual(["0", "1", "2", "3", "stable"]);
   }
 
   it(`stays sound (seed ${SEED})`, async () => {
