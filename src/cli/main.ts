@@ -1,45 +1,33 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
-import { loadCommand, saveCommand } from "./archive.ts";
-import { bootTestCommand } from "./boot-test.ts";
-import { captureCommand } from "./capture.ts";
-import { convertCommand } from "./convert.ts";
-import { doctorCommand } from "./doctor.ts";
-import { exportCommand } from "./export.ts";
-import { farmCommand } from "./farm.ts";
-import { imagesCommand } from "./images.ts";
-import { importCommand } from "./import.ts";
-import { inspectCommand } from "./inspect.ts";
 import { interruptSignal } from "./interrupt.ts";
-import { discardCommand, thawCommand, vmsCommand } from "./machines.ts";
 import { reportError } from "./report-error.ts";
-import { serveCommand } from "./serve.ts";
-import { pullCommand, pushCommand } from "./transfer.ts";
 
-const SUBCOMMANDS = [
-  doctorCommand,
-  inspectCommand,
-  captureCommand,
-  convertCommand,
-  bootTestCommand,
-  exportCommand,
-  importCommand,
-  imagesCommand,
-  pushCommand,
-  pullCommand,
-  saveCommand,
-  loadCommand,
-  serveCommand,
-  thawCommand,
-  vmsCommand,
-  discardCommand,
-  farmCommand,
-];
+/** Each is loaded when it is asked for: all of them together take as long to load as most take to run. */
+const SUBCOMMANDS: Record<string, () => Promise<() => Command>> = {
+  doctor: async () => (await import("./doctor.ts")).doctorCommand,
+  inspect: async () => (await import("./inspect.ts")).inspectCommand,
+  capture: async () => (await import("./capture.ts")).captureCommand,
+  convert: async () => (await import("./convert.ts")).convertCommand,
+  "boot-test": async () => (await import("./boot-test.ts")).bootTestCommand,
+  export: async () => (await import("./export.ts")).exportCommand,
+  import: async () => (await import("./import.ts")).importCommand,
+  images: async () => (await import("./images.ts")).imagesCommand,
+  push: async () => (await import("./transfer.ts")).pushCommand,
+  pull: async () => (await import("./transfer.ts")).pullCommand,
+  save: async () => (await import("./archive.ts")).saveCommand,
+  load: async () => (await import("./archive.ts")).loadCommand,
+  serve: async () => (await import("./serve.ts")).serveCommand,
+  thaw: async () => (await import("./machines.ts")).thawCommand,
+  vms: async () => (await import("./machines.ts")).vmsCommand,
+  discard: async () => (await import("./machines.ts")).discardCommand,
+  farm: async () => (await import("./farm.ts")).farmCommand,
+};
 
 /** Runs the command line and returns the exit code; errors are printed here, once. */
 export async function main(argv: string[]): Promise<number> {
-  const command = buildProgram();
+  const command = await buildProgram(argv);
   try {
     await command.parseAsync(argv);
     return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
@@ -50,13 +38,16 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-function buildProgram(): Command {
+async function buildProgram(argv: readonly string[]): Promise<Command> {
   const command = new Command("doppel")
     .description("Turns a running physical machine into an image, and images into running machines.")
     .version(packageVersion())
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  for (const subcommand of SUBCOMMANDS) command.addCommand(subcommand());
+  const word = argv.slice(2).find((text) => !text.startsWith("-"));
+  const meant = word !== undefined && Object.hasOwn(SUBCOMMANDS, word) ? SUBCOMMANDS[word] : undefined;
+  // A word that is none, and help, want to know them all.
+  for (const load of meant ? [meant] : Object.values(SUBCOMMANDS)) command.addCommand((await load())());
   return exitOverrideAll(command);
 }
 
