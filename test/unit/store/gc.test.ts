@@ -193,6 +193,30 @@ describe("garbage collection", () => {
     expect(blobs()).toEqual([]);
   });
 
+  it("keeps the base under a machine whose image the store does not know", async () => {
+    const hex = "ab".repeat(32);
+    mkdirSync(join(home, "cache"));
+    writeFileSync(join(home, "cache", `${hex}-0.qcow2`), "base");
+    mkdirSync(join(home, "instances/vm1"), { recursive: true });
+    const instance = { name: "vm1", imageDigest: `sha256:${hex}` };
+    writeFileSync(join(home, "instances/vm1/instance.json"), JSON.stringify(instance));
+    await collect();
+    expect(existsSync(join(home, "cache", `${hex}-0.qcow2`))).toBe(true);
+  });
+
+  it("brings back, when an image is recorded, what was taken away after it was looked at", async () => {
+    const maker = await process();
+    const { config, manifest } = await seal(maker.store, "first");
+    const maps = manifest.layers;
+    const other = { ...config, created: "2026-02-03T04:05:06.000Z" };
+    const written = await maker.store.writeImage({ config: other, maps, packs: [] });
+    expect(await collect()).toMatchObject({ quarantinedBlobs: 2, blobs: 0 });
+    maker.store.change(() => maker.store.record(written, parseReference("second")));
+    expect(blobs()).toContain(written.digest.slice("sha256:".length));
+    await maker.end();
+    expect(await collect()).toMatchObject({ blobs: 0, waitingBlobs: 0 });
+  });
+
   it("does not go on when a machine does not say what it runs on", async () => {
     mkdirSync(join(home, "instances/vm1"), { recursive: true });
     writeFileSync(join(home, "instances/vm1/instance.json"), "{");
