@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { DoppelError, EXIT } from "../errors.ts";
 import { type ByteSource, readRange } from "../image/byte-source.ts";
 import type { DiskFormat } from "./disk-format.ts";
+import { readHead } from "./read-head.ts";
 
 /** Most bytes of a VMDK descriptor: qemu reads no more of one (block/vmdk.c), and what it reads must be looked at. */
 const DESCRIPTOR_BYTES = 1024 * 1024;
@@ -103,8 +104,7 @@ async function vmdkFiles(image: ByteSource, path: string): Promise<ExternalFile[
     const text = await readRange(image, 0, Math.min(DESCRIPTOR_BYTES, image.sizeBytes));
     return descriptorFiles(text.toString("latin1"), true);
   }
-  // Without a capacity the embedded descriptor would be followed as if it were one of its own.
-  if (head.readBigUInt64LE(12) === 0n) throw invalid(path, "its header has no capacity");
+  if (hidesDescriptor(head)) throw invalid(path, "its header has no capacity");
   const offset = Number(head.readBigUInt64LE(28)) * SECTOR_BYTES;
   if (offset === 0) return [];
   const most = Math.min(DESCRIPTOR_BYTES, image.sizeBytes - offset);
@@ -134,11 +134,17 @@ function descriptorFiles(text: string, withExtents: boolean): ExternalFile[] {
   return files;
 }
 
-/** A file beside the descriptor, no link, that is called like a part of a VMDK. */
+/** A file beside the descriptor, no link, that is called like a part of a VMDK and hides no descriptor of its own. */
 async function isPieceBeside(path: string, name: string): Promise<boolean> {
   if (!/^[^/\\:\0]+\.vmdk$/i.test(name)) return false;
-  const found = await lstat(join(dirname(path), name)).catch(() => undefined);
-  return found?.isFile() === true;
+  const piece = join(dirname(path), name);
+  const found = await lstat(piece).catch(() => undefined);
+  return found?.isFile() === true && !hidesDescriptor(await readHead(piece, SECTOR_BYTES));
+}
+
+/** qemu follows the embedded descriptor of a sparse extent that says it has no capacity. */
+function hidesDescriptor(head: Buffer): boolean {
+  return head.toString("latin1", 0, 4) === "KDMV" && (head.length < 20 || head.readBigUInt64LE(12) === 0n);
 }
 
 function invalid(path: string, why: string, cause?: unknown): DoppelError {

@@ -8,7 +8,8 @@ import { type Appliance, openOva, openOvf } from "./appliance.ts";
 import { HEAD_BYTES } from "./disk-format.ts";
 import { type DiskFile, DiskSource } from "./disk-source.ts";
 import type { OvfMachineEntry } from "./ovf-document.ts";
-import { isPacked, readHead, unpack } from "./unpack.ts";
+import { readHead } from "./read-head.ts";
+import { isPacked, unpack } from "./unpack.ts";
 
 export interface SourceOptions {
   /** Instead of what the content of a disk image says. */

@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -135,17 +135,5 @@ async function writeSparse(
     await output.truncate(at);
   } finally {
     await output.close();
-  }
-}
-
-/** The first bytes of a file. */
-export async function readHead(path: string, mostBytes: number): Promise<Buffer> {
-  const file = await open(path, "r");
-  try {
-    const buffer = Buffer.alloc(mostBytes);
-    const { bytesRead } = await file.read(buffer, 0, mostBytes, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
   }
 }

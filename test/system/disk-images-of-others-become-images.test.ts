@@ -227,6 +227,12 @@ describe.skipIf(!possible)("doppel import", () => {
       hidden.writeBigUInt64LE(1n, 28);
       hidden.write(descriptor('RW 4 FLAT "/etc/passwd" 0'), 512);
       writeFileSync(at("hidden.vmdk"), hidden);
+      const outer = at("outer.vmdk");
+      writeFileSync(outer, descriptor('RW 4 SPARSE "hidden.vmdk"'));
+      expect(await refused(outer)).toMatchObject({
+        code: 3,
+        stderr: expect.stringContaining("disk-image-external"),
+      });
       expect(await refused(at("hidden.vmdk"))).toMatchObject({
         code: 1,
         stderr: expect.stringContaining("disk-image-invalid"),
