@@ -5,7 +5,15 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DiskImage } from "../../fixtures/disks.ts";
 import { foreignDisk } from "../../fixtures/foreign-disk.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
-import { Doppel, loginTo, must, possible, startCommand } from "./doppel.ts";
+import {
+  type CommandResult,
+  Doppel,
+  loginTo,
+  must,
+  possible,
+  type RunningCommand,
+  startCommand,
+} from "./doppel.ts";
 
 const FORMATS: [ending: string, driver: string, options: string][] = [
   ["qcow2", "qcow2", ""],
@@ -134,34 +142,43 @@ describe.skipIf(!possible)("doppel import", () => {
     expect(await doppel.json("images", "ls")).toEqual(before);
   });
 
-  it("refuses a file that is written to meanwhile, and leaves nothing", async () => {
-    const file = at("changing.raw");
-    await must("cp", "--sparse=always", disk.path, file);
-    const running = doppel.start("import", file, "--name", "changing");
-    running.child.stderr?.on("data", (text: Buffer | string) => {
-      if (String(text).includes("looking into")) writeFileSync(file, "x", { flag: "a" });
-    });
-    const { code, stderr } = await running.ended;
-    expect({ code, stderr }).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining("disk-image-changed"),
-    });
-    expect((await doppel.run("images", "show", "changing")).code).toBe(1);
-    expect(readdirSync(join(doppel.home, "store/uploads"))).toEqual([]);
-  });
+  describe("of a large file", () => {
+    let file: string;
 
-  it("stopped by Ctrl-C leaves nothing that can be seen, and no server", async () => {
-    const file = at("large.raw");
-    execFileSync("bash", ["-c", `head -c 400M /dev/urandom > ${file}`]);
-    const running = doppel.start("import", file, "--name", "stopped", "--no-inspect", "--level", "9");
-    running.child.stderr?.on("data", (text: Buffer | string) => {
-      if (String(text).includes("consistency grade")) running.child.kill("SIGINT");
+    beforeAll(() => {
+      file = at("large.raw");
+      execFileSync("bash", ["-c", `head -c 300M /dev/urandom > ${file}`]);
     });
-    expect((await running.ended).code).toBe(130);
-    expect((await doppel.run("images", "show", "stopped")).code).toBe(1);
-    expect(readdirSync(join(doppel.home, "store/uploads"))).toEqual([]);
-    const servers = await must("bash", "-c", "pgrep -af 'qemu-nb[d].*large.raw' || true");
-    expect(servers).toBe("");
+
+    /** Does something once the import has said what it will take. */
+    async function meanwhile(name: string, work: (running: RunningCommand) => void): Promise<CommandResult> {
+      const running = doppel.start("import", file, "--name", name, "--no-inspect", "--level", "9");
+      running.child.stderr?.on("data", (text: Buffer | string) => {
+        if (String(text).includes("consistency grade")) work(running);
+      });
+      return await running.ended;
+    }
+
+    async function expectNothing(name: string): Promise<void> {
+      expect((await doppel.run("images", "show", name)).code).toBe(1);
+      expect(readdirSync(join(doppel.home, "store/uploads"))).toEqual([]);
+      expect(await must("bash", "-c", "pgrep -af 'qemu-nb[d].*large.raw' || true")).toBe("");
+    }
+
+    it("that is written to meanwhile is refused, and leaves nothing", async () => {
+      const { code, stderr } = await meanwhile("changing", () => writeFileSync(file, "x", { flag: "a" }));
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("disk-image-changed"),
+      });
+      await expectNothing("changing");
+    });
+
+    it("stopped by Ctrl-C leaves nothing that can be seen, and no server", async () => {
+      const { code } = await meanwhile("stopped", ({ child }) => child.kill("SIGINT"));
+      expect(code).toBe(130);
+      await expectNothing("stopped");
+    });
   });
 
   describe("refuses, for what a file names would end in the image", () => {
