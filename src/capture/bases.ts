@@ -72,7 +72,7 @@ export class Bases implements AsyncDisposable {
     const now = identities(prepared);
     const parentMaps = mapsOfParent(earlier.parent, now);
     // What an interrupted capture kept has in it what its own parent had, and nothing of another one.
-    const kept = earlier.kept?.parent === (earlier.parent?.digest ?? null) ? earlier.kept : undefined;
+    const kept = hasParent(store, earlier.kept, earlier.parent) ? earlier.kept : undefined;
     const keptMatches = kept ? matchDisks(kept.disks, now) : [];
     const disks: (Base | undefined)[] = [];
     for (const index of now.keys()) {
@@ -127,6 +127,16 @@ export class Bases implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const base of this.disks) await base?.blob[Symbol.asyncDispose]();
   }
+}
+
+/** Whether an interrupted capture was compared with `parent`, which may have been compacted since. */
+function hasParent(
+  store: ImageStore,
+  kept: KeptCapture | undefined,
+  parent: StoredImage | undefined,
+): boolean {
+  if (!kept?.parent || !parent) return !kept?.parent && !parent;
+  return store.catalog.currentDigest(kept.parent) === store.catalog.currentDigest(parent.digest);
 }
 
 function identities({ facts, disks }: Pick<PreparedCapture, "facts" | "disks">): DiskIdentity[] {
