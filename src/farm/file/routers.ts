@@ -17,7 +17,14 @@ const haproxy = z.strictObject({
 const nginx = z.strictObject({
   kind: z.literal("nginx"),
   name,
-  map: path.describe("The included file with the map."),
+  address: z
+    .string()
+    .regex(/^.+:\d{1,5}$/, "write it as host:port")
+    .describe("Where it answers plain HTTP."),
+  folder: path.describe("What its configuration looks into at each request; docs/routers.md."),
+  log: path
+    .optional()
+    .describe("Its log in the format of docs/routers.md: without it nothing can be watched."),
   backends,
 });
 

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { DoppelError, EXIT } from "../../errors.ts";
+import type { FarmRouter } from "../file/routers.ts";
 import { commandConfig } from "./command/config.ts";
 import { CommandRouter } from "./command/router.ts";
 import { haproxyConfig } from "./haproxy/config.ts";
@@ -42,6 +44,24 @@ const adapters: { [K in RouterConfig["kind"]]: Adapter<Extract<RouterConfig, { k
   nginx: { open: NginxRouter.open, snippet: nginxSnippet },
   command: { open: CommandRouter.open, snippet: () => "" },
 };
+
+/** A router of a farm file. Throws `router-config` for names and paths that mean something else to the router. */
+export function routerConfigOf(router: FarmRouter): RouterConfig {
+  const parsed = routerConfig.safeParse(fieldsOf(router));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new DoppelError(
+    "router-config",
+    `the router ${router.name}: ${issue?.path.join(".") ?? ""}: ${issue?.message}`,
+    { hint: "docs/routers.md shows what may stand there", exitCode: EXIT.usage },
+  );
+}
+
+function fieldsOf(router: FarmRouter): object {
+  if (router.kind !== "command") return router;
+  const { timeout, ...fields } = router;
+  return { ...fields, timeoutMs: timeout };
+}
 
 const hostName = z
   .string()

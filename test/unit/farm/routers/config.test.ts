@@ -1,5 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { routerConfig, routersConfig, siteConfig } from "../../../../src/farm/routers/index.ts";
+import {
+  routerConfig,
+  routerConfigOf,
+  routersConfig,
+  siteConfig,
+} from "../../../../src/farm/routers/index.ts";
 import { canaryRouting } from "../../../../src/farm/routers/routing.ts";
 
 const HAPROXY = {
@@ -26,6 +31,20 @@ describe("the routers of a farm file", () => {
     expect(siteConfig.safeParse({ live: "WWW.example.org", shadow: "n.example.org" }).success).toBe(false);
     expect(siteConfig.safeParse({ live: "www.example.org", shadow: "www.example.org" }).success).toBe(false);
     expect(routerConfig.safeParse({ ...HAPROXY, backends: { old: "a", new: "a" } }).success).toBe(false);
+  });
+
+  it("become what a router is opened with, or are refused", () => {
+    const router = { ...HAPROXY, kind: "haproxy", name: "edge" } as const;
+    expect(routerConfigOf(router)).toEqual({ ...HAPROXY, name: "edge" });
+    expect(routerConfigOf({ kind: "command", name: "c", command: ["x"], timeout: 500 })).toMatchObject({
+      timeoutMs: 500,
+    });
+    expect(() => routerConfigOf({ ...router, map: "/etc/my maps" })).toThrow(
+      "the router edge: map: a path of letters, digits and _ . / -",
+    );
+    expect(() => routerConfigOf({ ...router, socket: "nowhere" })).toThrow(
+      expect.objectContaining({ code: "router-config", exitCode: 2 }),
+    );
   });
 
   it("have a name each", () => {
