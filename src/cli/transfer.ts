@@ -1,14 +1,13 @@
 import { Command, Option } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseLocalReference, parseReference, type Reference } from "../image/reference.ts";
-import { type PullCandidate, pullImage } from "../registry/pull.ts";
+import { pullImage } from "../registry/pull.ts";
 import { pushImage, type TransferProgress } from "../registry/push.ts";
 import { pushContainerDisk } from "../registry/push-containerdisk.ts";
 import { Repository } from "../registry/repository.ts";
 import { ImageStore } from "../store/image-store.ts";
-import { requireSignature, type TrustDemands } from "../trust/require-trusted.ts";
+import { pullGate } from "../trust/pull-gate.ts";
 import { revocationsOver } from "../trust/revocation.ts";
-import { goodSignatures, signaturesIn } from "../trust/signatures.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
 import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -127,7 +126,7 @@ async function pull(
   await using repository = await openRepository(source, "pull", flags);
   using progress = transferProgress("pull", "received");
   const { image, report } = await pullImage(store, repository, source.digest ?? source.tag, local, {
-    accept: (candidate) => requireSigned(store, source, candidate, demands),
+    accept: pullGate(store, source, demands),
     onProgress: progress.update,
   });
   store.catalog.addRemote(report.digest, formatReference(source));
@@ -141,21 +140,6 @@ async function pull(
   if (flags.json) return printJson({ ref: name, remote: formatReference(source), ...report, revocations });
   const received = `${formatBytes(report.receivedBytes)} of ${formatBytes(report.totalBytes)} received`;
   process.stdout.write(`${name} is here: ${received} in ${progress.seconds()}\n${report.digest}\n`);
-}
-
-/** Holds an image to the demands before its disks are fetched, by what is attached to it there and here. */
-async function requireSigned(
-  store: ImageStore,
-  reference: Reference,
-  { digest, attachments }: PullCandidate,
-  demands: TrustDemands,
-): Promise<void> {
-  await requireSignature(reference, demands, async (keys) => {
-    const good = await goodSignatures(store, digest, keys);
-    for (const manifest of attachments)
-      good.push(...(await signaturesIn(store.blobs, manifest, digest, keys)));
-    return good;
-  });
 }
 
 function remoteReference(text: string): Reference & { registry: string } {

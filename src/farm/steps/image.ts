@@ -6,6 +6,9 @@ import { formatReference, parseReference, type Reference } from "../../image/ref
 import { pullImage } from "../../registry/pull.ts";
 import { Repository } from "../../registry/repository.ts";
 import type { StoredImage } from "../../store/image-store.ts";
+import { readPolicy } from "../../trust/policy.ts";
+import { pullGate } from "../../trust/pull-gate.ts";
+import { requireTrusted, type TrustDemands } from "../../trust/require-trusted.ts";
 import type { FarmContext } from "../context.ts";
 import type { Step } from "../engine/step.ts";
 import type { LibvirtBox } from "../file/boxes.ts";
@@ -25,6 +28,17 @@ function localName({ name, tag, digest, registry }: Reference): Reference {
 /** The image as it is in this store; `image-unknown` when it has not been pulled. */
 export async function shadowImage(context: FarmContext): Promise<StoredImage> {
   return await context.store.resolve(localName(imageReference(context)));
+}
+
+/** The same, held to the policy of the store's folder, and refused when it was revoked: before a machine is made of it. */
+export async function trustedImage(context: FarmContext): Promise<StoredImage> {
+  const image = await shadowImage(context);
+  await requireTrusted(context.store, image, imageReference(context), await demandsOf(context));
+  return image;
+}
+
+async function demandsOf({ store }: FarmContext): Promise<TrustDemands> {
+  return { policy: await readPolicy(store.home), keys: [] };
 }
 
 /** Has the image in this store; from a registry it is pulled. */
@@ -50,7 +64,7 @@ export function imageStep(context: FarmContext): Step {
     },
     run: async (signal) => {
       const { registry, name, tag, digest } = reference;
-      if (registry === undefined) return { digest: (await shadowImage(context)).digest };
+      if (registry === undefined) return { digest: (await trustedImage(context)).digest };
       const local = localName(reference);
       await using _name = context.store.reserveName(local);
       await using repository = await Repository.open({
@@ -60,8 +74,9 @@ export function imageStep(context: FarmContext): Step {
         plainHttp: false,
         signal,
       });
-      const { image } = await pullImage(context.store, repository, digest ?? tag, local);
-      return { digest: image.digest };
+      const accept = pullGate(context.store, reference, await demandsOf(context));
+      await pullImage(context.store, repository, digest ?? tag, local, { accept });
+      return { digest: (await trustedImage(context)).digest };
     },
   };
 }
@@ -82,7 +97,7 @@ export function placeImageStep(context: FarmContext, connect: string, poolName: 
       return placed.every(Boolean) ? { state: "done", result: { volumes: names } } : { state: "absent" };
     },
     run: async (signal) => {
-      const image = await shadowImage(context);
+      const image = await trustedImage(context);
       const pool = await Pool.open(virsh, poolName);
       const bases = await materialiseBase(context.store, image, { signal });
       for (const [index, base] of bases.entries())

@@ -10,7 +10,7 @@ import { formatReference } from "../../image/reference.ts";
 import type { FarmContext } from "../context.ts";
 import type { Step } from "../engine/step.ts";
 import type { LibvirtBox } from "../file/boxes.ts";
-import { imageReference, shadowImage } from "./image.ts";
+import { imageReference, shadowImage, trustedImage } from "./image.ts";
 import { readPart } from "./provisioning.ts";
 
 /** Makes the shadow of a libvirt box: a machine of the image, beside the live one. Undone by discarding it. */
@@ -44,7 +44,7 @@ export async function shadowStep(context: FarmContext, box: LibvirtBox): Promise
     },
     run: async (signal) => {
       const instance = await instanceOf(store.home, name);
-      const image = await shadowImage(context);
+      const image = await trustedImage(context);
       if (instance && instance.imageDigest !== image.digest)
         throw otherImage(name, instance.imageDigest, image.digest);
       if (instance && (await virsh.state(name)) === "shut off") {
