@@ -1,6 +1,6 @@
 import { FarmContext } from "../farm/context.ts";
 import { loadFarm } from "../farm/file/load.ts";
-import { Journal } from "../farm/journal/journal.ts";
+import type { Journal } from "../farm/journal/journal.ts";
 import { ImageStore } from "../store/image-store.ts";
 
 export interface OpenFarm extends AsyncDisposable {
@@ -15,7 +15,7 @@ export async function openFarm(path: string): Promise<OpenFarm> {
   const context = new FarmContext(farm, store);
   return {
     context,
-    journal: new Journal(store.catalog.database, farm.spec.name),
+    journal: context.journal,
     [Symbol.asyncDispose]: async () => {
       await context[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();

@@ -15,7 +15,9 @@ export function planText(plan: FarmPlan): string {
 export function flowText({ name, direction, gates, stages }: PlannedFlow): string {
   const steps = stages.flatMap(({ lanes }) => lanes.flat());
   const todo = steps.filter(({ state }) => state !== "as it is").length;
-  const lines = [`${direction === "undo" ? `${name} --undo` : name}: ${todo} of ${steps.length} steps to do`];
+  const lines = [
+    `${direction === "undo" && name !== "rollback" ? `${name} --undo` : name}: ${todo} of ${steps.length} steps to do`,
+  ];
   for (const { title, passed, message } of gates)
     lines.push(`  gate ${passed ? "open  " : "CLOSED"}  ${title}: ${message}`);
   const rows = steps.map((step) => [

@@ -32,6 +32,31 @@ export function farmProvisionCommand(): Command {
     });
 }
 
+/** `doppel farm switch FARM.yaml`. */
+export function farmSwitchCommand(): Command {
+  return plainCommand(
+    "switch",
+    "give the site's users the new version in one step, watch it, and lead them back when it fails",
+  );
+}
+
+/** `doppel farm rollback FARM.yaml`. */
+export function farmRollbackCommand(): Command {
+  return plainCommand("rollback", "lead the site's users back to the old version");
+}
+
+function plainCommand(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .argument("<file>", "the farm file")
+    .option("--dry-run", "say what would be done, and touch nothing")
+    .option("--json", "print the result as JSON")
+    .action(async (file: string, flags: RunFlags) => {
+      await using opened = await openFarm(file);
+      await run(opened, name, {}, flags);
+    });
+}
+
 /** `doppel farm resume FARM.yaml`: goes on with what was begun. */
 export function farmResumeCommand(): Command {
   return new Command("resume")

@@ -2,7 +2,12 @@ import { Command } from "commander";
 import { farmCheckCommand } from "./farm-check.ts";
 import { migrationCommand } from "./farm-migration.ts";
 import { farmPlanCommand } from "./farm-plan.ts";
-import { farmProvisionCommand, farmResumeCommand } from "./farm-run.ts";
+import {
+  farmProvisionCommand,
+  farmResumeCommand,
+  farmRollbackCommand,
+  farmSwitchCommand,
+} from "./farm-run.ts";
 import { farmSchemaCommand } from "./farm-schema.ts";
 import { farmStatusCommand } from "./farm-status.ts";
 
@@ -13,6 +18,8 @@ export function farmCommand(): Command {
     .addCommand(farmPlanCommand())
     .addCommand(farmProvisionCommand())
     .addCommand(farmCheckCommand())
+    .addCommand(farmSwitchCommand())
+    .addCommand(farmRollbackCommand())
     .addCommand(farmResumeCommand())
     .addCommand(farmStatusCommand())
     .addCommand(farmSchemaCommand())

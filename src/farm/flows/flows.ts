@@ -4,11 +4,16 @@ import { reversed } from "../engine/step.ts";
 import type { Json } from "../journal/entry.ts";
 import type { FarmFlow } from "./flow.ts";
 import { provisionFlow } from "./provision.ts";
+import { rollbackFlow, switchFlow } from "./switch.ts";
 
 type MakeFlow = (context: FarmContext, args: Json) => Promise<FarmFlow>;
 
 /** Every command that changes a farm, in the order of an upgrade; `plan` shows them, `resume` goes on with them. */
-const FLOWS: Record<string, MakeFlow> = { provision: provisionFlow };
+const FLOWS: Record<string, MakeFlow> = {
+  provision: provisionFlow,
+  switch: switchFlow,
+  rollback: rollbackFlow,
+};
 
 export const FLOW_NAMES: readonly string[] = Object.keys(FLOWS);
 

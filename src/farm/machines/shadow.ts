@@ -10,16 +10,17 @@ import type { Target } from "../../ssh/target.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 import type { FarmBox, SshSettings } from "../file/boxes.ts";
 import type { Farm } from "../file/load.ts";
+import { type Reachable, SharedConnection } from "./shared-connection.ts";
 
 /** The machine with the new version beside a production box. */
-export class Shadow implements AsyncDisposable {
+export class Shadow implements Reachable, AsyncDisposable {
   readonly box: FarmBox;
   /** Of the libvirt domain; of an existing machine only a name for messages. */
   readonly name: string;
   readonly servicePort: number;
   readonly #farm: Farm;
   readonly #home: string;
-  #connection: Promise<SshConnection> | undefined;
+  readonly #connection = new SharedConnection((signal) => this.#open(signal));
 
   constructor(farm: Farm, box: FarmBox, home: string) {
     this.#farm = farm;
@@ -50,28 +51,12 @@ export class Shadow implements AsyncDisposable {
     });
   }
 
-  /** A connection to it, opened when there is none. Its host key is verified; nobody is asked for anything. */
-  async connect(signal: AbortSignal): Promise<SshConnection> {
-    signal.throwIfAborted();
-    this.#connection ??= this.#open(signal);
-    const connection = this.#connection;
-    try {
-      const open = await connection;
-      void open.ended.then(() => this.#forget(connection));
-      return open;
-    } catch (error) {
-      this.#forget(connection);
-      throw error;
-    }
+  connect(signal: AbortSignal): Promise<SshConnection> {
+    return this.#connection.connect(signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const connection = await this.#connection?.catch(() => undefined);
-    await connection?.close();
-  }
-
-  #forget(connection: Promise<SshConnection>): void {
-    if (this.#connection === connection) this.#connection = undefined;
+    await this.#connection[Symbol.asyncDispose]();
   }
 
   async #open(signal: AbortSignal): Promise<SshConnection> {

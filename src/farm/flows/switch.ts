@@ -1,0 +1,54 @@
+import type { FarmContext } from "../context.ts";
+import type { Stage } from "../engine/step.ts";
+import { switchGates } from "../gates/switch.ts";
+import { handOverSteps } from "../steps/ownership.ts";
+import { canaryStep, switchStep } from "../steps/routing.ts";
+import { Baseline, drainStep, watchStep } from "../steps/watch.ts";
+import type { FarmFlow } from "./flow.ts";
+
+/**
+ * `doppel farm switch`: users get the new version, which is watched and led back from by itself. What may run on one side only
+ * goes over once the new version has proven itself: until then a way back has nothing to do but the routers.
+ */
+export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
+  const { canary, watch } = context.farm.spec.switch;
+  const baseline = new Baseline(context);
+  const stages: Stage[] = [];
+  if (watch > 0) stages.push({ title: "baseline", lanes: [[baseline.step]] });
+  if (canary !== undefined && canary > 0) {
+    const watched = watch > 0 ? [watchStep(context, baseline, canary)] : [];
+    stages.push({ title: "first users", lanes: [[canaryStep(context, canary), ...watched]] });
+  }
+  stages.push({ title: "switch", lanes: [[switchStep(context)]] });
+  if (watch > 0) stages.push({ title: "watch", lanes: [[watchStep(context, baseline)]] });
+  stages.push({ title: "drain", lanes: [[drainStep(context)]] }, handOver(context));
+  return {
+    name: "switch",
+    direction: "do",
+    arguments: {},
+    stages,
+    gates: [{ beforeStage: 0, gates: switchGates(context) }],
+  };
+}
+
+/** `doppel farm rollback`: users first, then what goes with them. Nothing may keep one from it: there is no gate. */
+export async function rollbackFlow(context: FarmContext): Promise<FarmFlow> {
+  const { title, lanes } = handOver(context);
+  return {
+    name: "rollback",
+    direction: "undo",
+    arguments: {},
+    stages: [
+      { title: "back", lanes: [[switchStep(context)]] },
+      { title, lanes: lanes.map((lane) => lane.toReversed()) },
+    ],
+    gates: [],
+  };
+}
+
+function handOver({ farm, machines }: FarmContext): Stage {
+  const lanes = farm.spec.boxes.flatMap((box) =>
+    farm.spec.off.map((thing) => handOverSteps(box.name, machines.live(box), machines.shadow(box), thing)),
+  );
+  return { title: "what may run on one side only", lanes };
+}

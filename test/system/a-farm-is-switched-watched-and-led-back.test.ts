@@ -1,0 +1,168 @@
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
+import { Users, WebServer } from "../../fixtures/farm/web.ts";
+import { AFTER_SWITCH, BEFORE_SWITCH, openRouter } from "../../src/farm/routers/index.ts";
+import type { Router } from "../../src/farm/routers/router.ts";
+import { possible } from "./doppel.ts";
+import { FarmLab, sshSettings } from "./farm-lab.ts";
+
+const WATCH = { watch: "2s", drain: "2s" };
+
+describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
+  let lab: FarmLab;
+  let servers: WebServer[];
+  let haproxy: Haproxy;
+  let router: Router;
+
+  beforeAll(async () => {
+    // The live machine is one more sshd: it is no box of the farm.
+    lab = await FarmLab.start("web1", "live1");
+    servers = await Promise.all(["1", "2"].map((version) => WebServer.start(version)));
+    haproxy = await Haproxy.start({ old: [servers[0]?.port ?? 0], new: [servers[1]?.port ?? 0] });
+    router = await openRouter(haproxy.config, SITE);
+    const { port, user, userKey, knownHosts } = lab.box("live1").sshd;
+    const login = [
+      `Port ${port}`,
+      `User ${user}`,
+      `IdentityFile ${userKey}`,
+      `UserKnownHostsFile ${knownHosts}`,
+    ];
+    lab.write("ssh_config", `Host old-web1\nHostName 127.0.0.1\n${login.join("\n")}\n`);
+    writeFileSync(mailerOf("live1"), "");
+    describeFarm();
+  });
+
+  afterAll(async () => {
+    await haproxy?.[Symbol.asyncDispose]();
+    for (const server of servers ?? []) await server[Symbol.asyncDispose]();
+    await lab?.[Symbol.asyncDispose]();
+  });
+
+  /** The file that is there while a machine sends mail; both machines are this one and differ by their sshd's port. */
+  const mailerOf = (box: string) => join(lab.folder, `mailer-${lab.box(box).sshd.port}`);
+  const mailing = () => ["live1", "web1"].filter((box) => existsSync(mailerOf(box)));
+
+  function describeFarm(
+    switching: Record<string, unknown> = WATCH,
+    ssh: { ssh?: string } = { ssh: "old-web1" },
+  ): void {
+    const { port } = haproxy;
+    const { name, socket, map, backends } = haproxy.config;
+    const mailer = `${lab.folder}/mailer-$(echo $SSH_CONNECTION | cut -d" " -f4)`;
+    lab.describe({
+      sites: {
+        live: { url: `http://${SITE.live}`, connect: `127.0.0.1:${port}` },
+        shadow: { url: `http://${SITE.shadow}`, connect: `127.0.0.1:${port}` },
+      },
+      routers: [{ kind: "haproxy", name, socket, map, backends }],
+      ssh: { config: "ssh_config" },
+      boxes: [
+        {
+          kind: "existing",
+          name: "web1",
+          live: { address: "127.0.0.1", port: servers[0]?.port, ...ssh },
+          shadow: { address: "127.0.0.1", port: servers[1]?.port, ssh: sshSettings(lab.box("web1").sshd) },
+        },
+      ],
+      off: [
+        {
+          name: "mailer",
+          off: ["sh", "-c", `rm -f ${mailer}`],
+          on: ["sh", "-c", `touch ${mailer}`],
+          probe: ["sh", "-c", `test -e ${mailer}`],
+        },
+      ],
+      switch: switching,
+    });
+  }
+
+  const check = async () => expect((await lab.run("check")).code).toBe(0);
+
+  it("is not switched while its checks were not made (exit 3): users keep the old version", async () => {
+    const { code, stderr } = await lab.run("switch");
+    expect(code).toBe(3);
+    expect(stderr).toContain("outside/outside/web1 was never checked: run 'doppel farm check' [gate-closed]");
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(mailing()).toEqual(["live1"]);
+  });
+
+  it("gives its users the new version without a failed request, then what may run on one side only, and all of it back", async () => {
+    await check();
+    await using users = new Users(haproxy.port, SITE.live, 8);
+    await users.more(200);
+    expect((await lab.run("switch", "--dry-run")).stdout).toMatch(
+      /to do +measure how the old version does.*\n.*later +give the site's users the new version/,
+    );
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH });
+    const { steps } = await lab.json("switch");
+    expect(steps).toContainEqual(
+      expect.objectContaining({
+        step: "switch/watch",
+        result: expect.objectContaining({ verdict: "healthy", failed: 0 }),
+      }),
+    );
+    expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH, persisted: AFTER_SWITCH });
+    expect(mailing()).toEqual(["web1"]);
+    expect((await lab.run("plan")).stdout).toMatch(/^switch: 0 of \d steps to do/m);
+    await lab.json("rollback");
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(mailing()).toEqual(["live1"]);
+    const report = await users.more(100, await users.report());
+    expect(report).toMatchObject({ failed: 0, mixed: 0, lostSessions: 0, connections: 8, mostChanges: 2 });
+  });
+
+  it("goes on after a kill behind the switch: the watch is compared with what was measured before it", async () => {
+    await check();
+    await using users = new Users(haproxy.port, SITE.live, 4);
+    await users.more(100);
+    const { child, ended } = lab.doppel.start("farm", "switch", lab.file);
+    await expect
+      .poll(async () => (await router.probe()).runtime, { timeout: 60_000, interval: 10 })
+      .toEqual(AFTER_SWITCH);
+    child.kill("SIGKILL");
+    await ended;
+    expect(mailing()).toEqual(["live1"]);
+    const { steps } = (await lab.json("resume")) as {
+      steps: { step: string; result: { requests?: number } }[];
+    };
+    const baseline = steps.find(({ step }) => step === "switch/baseline");
+    expect(baseline?.result.requests).toBeGreaterThan(0);
+    expect(mailing()).toEqual(["web1"]);
+    expect(await lab.json("status")).toMatchObject({ unfinished: null });
+    await lab.json("rollback");
+    expect((await users.report()).failed).toBe(0);
+  });
+
+  it("is led back by itself when the new version fails, and its users' failed requests are counted (exit 1)", async () => {
+    describeFarm({ watch: "30s", drain: "1s" });
+    await check();
+    await using users = new Users(haproxy.port, SITE.live, 4);
+    await users.more(100);
+    const switching = lab.doppel.start("farm", "switch", lab.file);
+    await expect
+      .poll(async () => (await router.statistics()).sides.new.requests, { timeout: 60_000, interval: 20 })
+      .toBeGreaterThan(100);
+    await servers[1]?.control({ status: 500 });
+    const { code, stderr } = await switching.ended;
+    await servers[1]?.control({ status: 200 });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /the new version failed after [\d.]+ s, users have the old one again: .* \d+ requests failed \[switched-back\]/,
+    );
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(mailing()).toEqual(["live1"]);
+    const failed = (await users.report()).failed;
+    process.stderr.write(`${failed} failed requests until users had the old version again\n`);
+    expect(failed).toBeGreaterThan(0);
+  });
+
+  it("is not switched when nothing tells how to turn off what may run on one side only", async () => {
+    describeFarm(WATCH, {});
+    await check();
+    const { code, stderr } = await lab.run("switch");
+    expect(code).toBe(3);
+    expect(stderr).toContain("web1 has no live.ssh");
+  });
+});
