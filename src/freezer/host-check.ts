@@ -27,6 +27,12 @@ export async function checkHost(
   options: Placement,
   machine: ChosenMachine,
 ): Promise<void> {
+  if (!virsh.isLocal && options.pool === undefined)
+    throw refused(
+      "pool-needed",
+      `libvirt of ${options.connect} cannot read the disks that lie here`,
+      "name a storage pool of it with --pool",
+    );
   if ((await virsh.state(options.name)) !== "missing") {
     throw refused(
       "domain-exists",
@@ -34,12 +40,6 @@ export async function checkHost(
       "choose another one with --name",
     );
   }
-  if (!virsh.isLocal && options.pool === undefined)
-    throw refused(
-      "pool-needed",
-      `libvirt of ${options.connect} cannot read the disks that lie here`,
-      "name a storage pool of it with --pool",
-    );
   const freeBytes = virsh.isLocal ? freemem() : await freeMemory(virsh);
   if (machine.memoryBytes > freeBytes) {
     const message = `${options.name} wants ${formatBytes(machine.memoryBytes)} of memory, ${formatBytes(freeBytes)} are free`;

@@ -95,8 +95,8 @@ describe.skipIf(!possible)("a machine whose disks are in a storage pool", () => 
       code: 3,
       stderr: expect.stringContaining("pool-inactive"),
     });
-    const far = await thaw("--connect", "test:///default");
-    expect(far).toMatchObject({ code: 3 });
+    const far = await thaw("--connect", "qemu+ssh://root@host.invalid/system");
+    expect(far).toMatchObject({ code: 3, stderr: expect.stringContaining("pool-needed") });
     expect(await thaw("--network-config", farm)).toMatchObject({ code: 2 });
   });
 
