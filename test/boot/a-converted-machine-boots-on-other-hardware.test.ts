@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitForLedger } from "../../fixtures/demo/machine.ts";
 import { Lab } from "../../fixtures/lab.ts";
-import { Doppel, must, packageRoot, possible } from "../system/doppel.ts";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { Doppel, must, possible } from "../system/doppel.ts";
 import { ThawedVm } from "./thawed-vm.ts";
 
 const MAC = "52:54:00:de:ad:02";
@@ -15,7 +16,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
   let lab: Lab;
 
   beforeAll(async () => {
-    await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+    await startLibvirt();
     lab = await Lab.start({ ahciOnly: true, mac: MAC });
     await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
     await lab.machine.stop();

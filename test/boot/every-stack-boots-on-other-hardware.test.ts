@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitForLedger } from "../../fixtures/demo/machine.ts";
 import { type Guest, Lab } from "../../fixtures/lab.ts";
-import { Doppel, must, packageRoot, possible } from "../system/doppel.ts";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { Doppel, possible } from "../system/doppel.ts";
 import { ThawedVm } from "./thawed-vm.ts";
 
 const MAC = "52:54:00:de:ad:03";
@@ -26,7 +27,7 @@ describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $st
   let lab: Lab;
 
   beforeAll(async () => {
-    await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+    await startLibvirt();
     lab = await Lab.start({ guest, mac: MAC });
     if (guest.firmware === "uefi") {
       // Its entry, as an installer makes it.

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Doppel, must, packageRoot, possible, runCommand, Source } from "../system/doppel.ts";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { Doppel, must, possible, runCommand, Source } from "../system/doppel.ts";
 
 const NAME = "doppel-machine-test";
 const OTHER = "doppel-machine-other";
@@ -17,7 +18,7 @@ describe.skipIf(!possible)("a thawed machine", () => {
   let source: Source;
 
   beforeAll(async () => {
-    await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+    await startLibvirt();
     source = await Source.start(8);
     await doppel.json(...source.capture, "--name", "small");
   });

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
-import { Doppel, must, packageRoot, possible, runCommand, Source } from "../system/doppel.ts";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { Doppel, must, possible, runCommand, Source } from "../system/doppel.ts";
 
 const USER_DATA = "#cloud-config\nhostname: shadow\n";
 
@@ -20,7 +21,7 @@ describe.skipIf(!possible)("a machine whose disks are in a storage pool", () => 
   let source: Source;
 
   beforeAll(async () => {
-    await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+    await startLibvirt();
     // libvirt's QEMU is another user: it passes through.
     await must("chmod", "0711", folder);
     await must("mkdir", "-m", "0711", join(folder, "pool"));

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
 import { Doppel, must, packageRoot, runCommand } from "./doppel.ts";
 
 interface Diagnosis {
@@ -13,7 +14,7 @@ interface Diagnosis {
 
 // Where no systemd starts libvirt, nothing else did before these tests.
 beforeAll(async () => {
-  await must(join(packageRoot, "fixtures/demo/start-libvirt"));
+  await startLibvirt();
 });
 
 describe("doctor", () => {
