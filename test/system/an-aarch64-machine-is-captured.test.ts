@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DiskImage, fillAndFragment } from "../../fixtures/disks.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
+import { PROTOCOL_VERSION } from "../../src/agent/wire.ts";
 import { Doppel, expectNothingLeft, loginTo, must, packageRoot, possible } from "./doppel.ts";
 
 const MIB = 1024 * 1024;
@@ -44,7 +45,7 @@ describe.skipIf(!possible)("an aarch64 machine", () => {
       join(packageRoot, "native/build/aarch64/doppel-agent"),
       "--version",
     );
-    expect(version).toMatch(/^doppel-agent .*, protocol 1/);
+    expect(version).toMatch(new RegExp(`^doppel-agent .*, protocol ${PROTOCOL_VERSION}\n$`));
     using image = new DiskImage(160 * MIB);
     await must("mkfs.ext4", "-q", "-F", image.path);
     const writable = image.attach();

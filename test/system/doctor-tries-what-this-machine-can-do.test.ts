@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { PROTOCOL_VERSION } from "../../src/agent/wire.ts";
 import { Doppel, must, packageRoot, runCommand } from "./doppel.ts";
 
 interface Diagnosis {
@@ -24,7 +25,9 @@ describe("doctor", () => {
     expect(possible).toBe(true);
     for (const name of ["ssh", "agent", "native modules", "store", "qemu"])
       expect(probes).toContainEqual(expect.objectContaining({ name, outcome: "ok" }));
-    expect(probes.find(({ name }) => name === "agent")?.what).toMatch(/^doppel-agent [\d.]+, protocol 1$/);
+    expect(probes.find(({ name }) => name === "agent")?.what).toMatch(
+      new RegExp(`^doppel-agent [\\d.]+, protocol ${PROTOCOL_VERSION}$`),
+    );
     for (const { outcome, mend } of probes) if (outcome !== "ok") expect(mend).toBeTruthy();
   });
 
