@@ -131,9 +131,11 @@ async function copyDisks(
   }
 }
 
-/** What came from an agent that breaks its protocol is not to be relied on. */
+/** After these nothing is kept: an agent that breaks its protocol, and a disk that fails, are not to be relied on. */
+const NOT_KEPT_AFTER = ["agent-protocol", "read-error", "disk-vanished", "copy-failed"];
+
 function isInterruption(error: unknown): boolean {
-  return error instanceof DoppelError && error.code !== "agent-protocol";
+  return error instanceof DoppelError && !NOT_KEPT_AFTER.includes(error.code);
 }
 
 async function keepWhatCame(
