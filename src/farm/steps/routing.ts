@@ -14,9 +14,14 @@ export function switchStep(context: FarmContext): Step {
 
 /** A share of the users first, 0 to 1; each of them keeps one version. */
 export function canaryStep(context: FarmContext, share: number): Step {
-  const percent = Math.round(share * 100);
-  const title = `give ${percent} % of the site's users the new version`;
-  return routingStep(context, "switch/canary", title, canaryRouting(percent));
+  const to = firstUsers(share);
+  const title = `give ${to.canaryPercent} % of the site's users the new version`;
+  return routingStep(context, "switch/canary", title, to);
+}
+
+/** The routing of a canary: `share` of the users, 0 to 1, have the new version. */
+export function firstUsers(share: number): Routing {
+  return canaryRouting(Math.round(share * 100));
 }
 
 function routingStep(context: FarmContext, id: string, title: string, to: Routing): Step {

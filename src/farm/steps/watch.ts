@@ -3,10 +3,10 @@ import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
 import type { Reality, Step } from "../engine/step.ts";
 import { type Json, json } from "../journal/entry.ts";
-import { AFTER_SWITCH, canaryRouting, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
-import { type Routing, sameRouting } from "../routers/routing.ts";
+import { AFTER_SWITCH, BEFORE_SWITCH, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
+import { sameRouting } from "../routers/routing.ts";
 import type { Rates } from "../routers/watch/verdict.ts";
-import { leadBack, SWITCH_STEP } from "./routing.ts";
+import { firstUsers, leadBack, SWITCH_STEP } from "./routing.ts";
 
 const BASELINE_STEP = "switch/baseline";
 /** The baseline is measured while users wait for nothing; so long at most, and no longer than a part of the watch. */
@@ -59,7 +59,7 @@ export class Baseline {
  */
 export function watchStep(context: FarmContext, baseline: Baseline, canary?: number): Step {
   const { watch: windowMs, errors, latency } = context.farm.spec.switch;
-  const wanted = canary === undefined ? AFTER_SWITCH : canaryRouting(Math.round(canary * 100));
+  const wanted = canary === undefined ? AFTER_SWITCH : firstUsers(canary);
   const whom = canary === undefined ? "" : " with the first users";
   const id = canary === undefined ? "switch/watch" : "switch/canary-watch";
   return lookingStep(context, id, {
@@ -150,8 +150,7 @@ function recorded({ journal }: FarmContext): Rates {
 async function isBefore(context: FarmContext, signal: AbortSignal): Promise<boolean> {
   const routers = await context.routers.open();
   const states = await Promise.all(routers.map((router) => router.probe(signal)));
-  const before: Routing = canaryRouting(0);
-  return states.every(({ runtime }) => sameRouting(runtime, before));
+  return states.every(({ runtime }) => sameRouting(runtime, BEFORE_SWITCH));
 }
 
 function intervalFor(windowMs: number): number {
