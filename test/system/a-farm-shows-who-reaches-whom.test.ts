@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createMuteServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MariadbServer, PostgresServer } from "../../fixtures/databases.ts";
@@ -171,6 +171,23 @@ describe.skipIf(!possible || !PostgresServer.available() || !MariadbServer.avail
       expect(messages["database/web2/orders"]).toMatch(/cannot be reached|SECRET/);
       expect(messages["machine/web2/web1"]).toContain("port 9 cannot be reached");
     });
+
+    it("does not wait for what takes a connection and says nothing", async () => {
+      const mute = createMuteServer();
+      await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+      try {
+        const { port } = mute.address() as AddressInfo;
+        describeFarm({
+          databases: [],
+          checks: [{ kind: "tls", name: "certificate", host: "127.0.0.1", port, timeout: "1s" }],
+        });
+        const { code, report } = await check();
+        expect(code).toBe(4);
+        expect(report.cells.at(-1)).toMatchObject({ passed: false, message: "no answer in 1 s" });
+      } finally {
+        mute.close();
+      }
+    }, 60_000);
 
     it("says how long a certificate is valid, and refuses one that nobody vouches for", async () => {
       const files = ["key.pem", "cert.pem"].map((name) => join(lab.folder, name));

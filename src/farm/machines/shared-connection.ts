@@ -10,6 +10,8 @@ export interface Reachable {
 /** At most one connection, which all who ask share; one that ended is opened anew. */
 export class SharedConnection implements AsyncDisposable {
   readonly #open: (signal: AbortSignal) => Promise<SshConnection>;
+  /** Not a caller's signal: others wait for the same connection. */
+  readonly #disposed = new AbortController();
   #connection: Promise<SshConnection> | undefined;
 
   constructor(open: (signal: AbortSignal) => Promise<SshConnection>) {
@@ -18,24 +20,39 @@ export class SharedConnection implements AsyncDisposable {
 
   async connect(signal: AbortSignal): Promise<SshConnection> {
     signal.throwIfAborted();
-    this.#connection ??= this.#open(signal);
-    const connection = this.#connection;
-    try {
-      const open = await connection;
-      void open.ended.then(() => this.#forget(connection));
-      return open;
-    } catch (error) {
-      this.#forget(connection);
-      throw error;
-    }
+    this.#connection ??= this.#openNew();
+    return await unlessAborted(this.#connection, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed.abort();
     const connection = await this.#connection?.catch(() => undefined);
     await connection?.close();
   }
 
+  #openNew(): Promise<SshConnection> {
+    const opened = this.#open(this.#disposed.signal);
+    opened.then(
+      ({ ended }) => ended.then(() => this.#forget(opened)),
+      () => this.#forget(opened),
+    );
+    return opened;
+  }
+
   #forget(connection: Promise<SshConnection>): void {
     if (this.#connection === connection) this.#connection = undefined;
+  }
+}
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }
