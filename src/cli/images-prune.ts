@@ -53,12 +53,10 @@ async function prune(names: string[], flags: PruneFlags): Promise<void> {
   const now = new Date();
   const dryRun = flags.dryRun === true;
   await using store = await ImageStore.open();
-  const listed = await listedImages(store);
-  const meant = new Set(
-    listed
-      .filter((image) => (names.length === 0 || names.includes(image.name)) && meets(image, now))
-      .map(({ name, tag, digest }) => `${name}:${tag}@${digest}`),
-  );
+  const meant = new Set<string>();
+  for (const image of await listedImages(store))
+    if ((names.length === 0 || names.includes(image.name)) && meets(image, now))
+      meant.add(`${image.name}:${image.tag}@${image.digest}`);
   const decisions = pruneImages(store, {
     ...{ rules, now, dryRun },
     isMeant: ({ name, tag, digest }) => meant.has(`${name}:${tag}@${digest}`),

@@ -11,13 +11,13 @@ export function table(rows: readonly (readonly string[])[], right: readonly numb
       widths[column] = Math.max(widths[column] ?? 0, cell.length);
     });
   const isRight = widths.map((_, column) => right.includes(column));
-  const lines = rows.map((row) => {
-    let line = "";
-    row.forEach((cell, column) => {
+  let text = "";
+  for (const row of rows) {
+    const cells = row.map((cell, column) => {
       const width = widths[column] ?? 0;
-      line += `${column > 0 ? "  " : ""}${isRight[column] ? cell.padStart(width) : cell.padEnd(width)}`;
+      return isRight[column] ? cell.padStart(width) : cell.padEnd(width);
     });
-    return line.trimEnd();
-  });
-  return `${lines.join("\n")}\n`;
+    text += `${cells.join("  ").trimEnd()}\n`;
+  }
+  return text;
 }
