@@ -10,6 +10,7 @@ import { parseDuration, parseSize } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import { resolveTrusted, type TrustFlags, withUseOptions } from "./trust-options.ts";
 
 interface BootTestFlags {
   timeout: string;
@@ -23,7 +24,7 @@ interface BootTestFlags {
 
 /** `doppel boot-test REF`: shows that an image boots, and keeps the evidence with it. */
 export function bootTestCommand(): Command {
-  return new Command("boot-test")
+  return withUseOptions(new Command("boot-test"))
     .description(
       "start a throw-away machine from an image, on a network that leads nowhere, and keep the evidence",
     )
@@ -40,11 +41,11 @@ export function bootTestCommand(): Command {
     .action(run);
 }
 
-async function run(ref: string, flags: BootTestFlags): Promise<void> {
+async function run(ref: string, flags: BootTestFlags & TrustFlags): Promise<void> {
   const reference = parseReference(ref);
   const timeoutMs = /^\d+$/.test(flags.timeout) ? Number(flags.timeout) * 1000 : parseDuration(flags.timeout);
   await using store = await ImageStore.open();
-  const image = await store.resolve(reference);
+  const image = await resolveTrusted(store, reference, flags);
   const progress = createProgress("base");
   let report: BootTestReport;
   try {

@@ -14,6 +14,7 @@ import { ImageStore, type StoredImage } from "../store/image-store.ts";
 import { formatBytes } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
+import { resolveTrusted, type TrustFlags, withUseOptions } from "./trust-options.ts";
 
 interface ConvertFlags {
   to: string;
@@ -37,7 +38,7 @@ const HOSTNAME = /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
 
 /** `doppel convert REF --to TARGET --name REF`: a child image that boots on other hardware. */
 export function convertCommand(): Command {
-  return new Command("convert")
+  return withUseOptions(new Command("convert"))
     .description("make a child of an image that boots on other hardware; the image itself stays as it is")
     .argument("<ref>", "the image")
     .addOption(
@@ -70,12 +71,12 @@ export function convertCommand(): Command {
     .action(run);
 }
 
-async function run(ref: string, flags: ConvertFlags): Promise<void> {
+async function run(ref: string, flags: ConvertFlags & TrustFlags): Promise<void> {
   const child = parseLocalReference(flags.name);
   const wishes = await readWishes(flags);
   await using store = await ImageStore.open();
   await using _name = store.reserveName(child);
-  const image = await store.resolve(parseReference(ref));
+  const image = await resolveTrusted(store, parseReference(ref), flags);
   const result = await convertImage(store, image, child, {
     target: findTarget(flags.to),
     wishes,

@@ -12,13 +12,12 @@ import {
 import type { DiskReader } from "../image/disk-reader.ts";
 import { parseReference } from "../image/reference.ts";
 import { ImageStore, type StoredImage } from "../store/image-store.ts";
-import { requireTrusted } from "../trust/require-trusted.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
 import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
-import { readDemands, type TrustFlags, warnOfRevocations, withUseOptions } from "./trust-options.ts";
+import { resolveTrusted, type TrustFlags, withUseOptions } from "./trust-options.ts";
 
 interface ExportFlags {
   output: string;
@@ -52,8 +51,7 @@ async function run(ref: string, flags: ExportFlags & TrustFlags): Promise<void> 
   const reference = parseReference(ref);
   const whole = isOva(flags.format, flags.output);
   await using store = await ImageStore.open();
-  const image = await store.resolve(reference);
-  warnOfRevocations(await requireTrusted(store, image, reference, await readDemands(flags)));
+  const image = await resolveTrusted(store, reference, flags);
   const progress = createProgress("export");
   const options: FileOptions = {
     path: flags.output,

@@ -7,12 +7,11 @@ import { thaw } from "../freezer/thaw.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { defaultHome, ImageStore } from "../store/image-store.ts";
-import { requireTrusted } from "../trust/require-trusted.ts";
 import { formatBytes, parseSize } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson, table } from "./output.ts";
 import { createProgress } from "./progress.ts";
-import { readDemands, type TrustFlags, warnOfRevocations, withUseOptions } from "./trust-options.ts";
+import { resolveTrusted, type TrustFlags, withUseOptions } from "./trust-options.ts";
 
 interface ThawFlags {
   name?: string;
@@ -52,8 +51,7 @@ async function runThaw(ref: string, flags: ThawFlags & TrustFlags): Promise<void
   const reference = parseReference(ref);
   const seed = await readSeedFiles(flags);
   await using store = await ImageStore.open();
-  const image = await store.resolve(reference);
-  warnOfRevocations(await requireTrusted(store, image, reference, await readDemands(flags)));
+  const image = await resolveTrusted(store, reference, flags);
   const progress = createProgress("base");
   try {
     const result = await thaw(store, image, {

@@ -9,6 +9,7 @@ import { ImageStore } from "../store/image-store.ts";
 import { formatBytes } from "../units.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
+import { resolveTrusted, type TrustFlags, withUseOptions } from "./trust-options.ts";
 
 interface ServeFlags {
   socket?: string;
@@ -19,7 +20,7 @@ interface ServeFlags {
 
 /** `doppel serve REF`: the disks of an image as NBD exports, until Ctrl-C. */
 export function serveCommand(): Command {
-  return new Command("serve")
+  return withUseOptions(new Command("serve"))
     .description("serve the disks of an image by the NBD protocol on a Unix socket, until Ctrl-C")
     .argument("<ref>", "the image")
     .option("--socket <path>", "the socket; by default one beside the store")
@@ -32,7 +33,7 @@ export function serveCommand(): Command {
     .action(run);
 }
 
-async function run(ref: string, flags: ServeFlags): Promise<void> {
+async function run(ref: string, flags: ServeFlags & TrustFlags): Promise<void> {
   if (flags.name !== undefined && !flags.writable) {
     throw new DoppelError("usage", "--name needs --writable: nothing else can be sealed", {
       exitCode: EXIT.usage,
@@ -43,7 +44,7 @@ async function run(ref: string, flags: ServeFlags): Promise<void> {
   await using store = await ImageStore.open();
   await using _name = childName && store.reserveName(childName);
   const reference = parseReference(ref);
-  const image = await store.resolve(reference);
+  const image = await resolveTrusted(store, reference, flags);
   await using disks = await ImageExports.open(store, image, { writable: flags.writable === true });
   const socketPath = flags.socket ?? (await defaultSocket(store, reference.name));
   const server = await NbdServer.start({

@@ -1,8 +1,9 @@
 import type { Command } from "commander";
-import { defaultHome } from "../store/image-store.ts";
+import type { Reference } from "../image/reference.ts";
+import { defaultHome, type ImageStore, type StoredImage } from "../store/image-store.ts";
 import { readPublicKey, type TrustedKey } from "../trust/keys.ts";
 import { readPolicy } from "../trust/policy.ts";
-import type { TrustDemands, TrustReport } from "../trust/require-trusted.ts";
+import { requireTrusted, type TrustDemands, type TrustReport } from "../trust/require-trusted.ts";
 
 export interface TrustFlags {
   requireSignature: string[];
@@ -35,6 +36,17 @@ export async function readDemands(flags: TrustFlags): Promise<TrustDemands> {
   for (const file of flags.requireSignature) keys.push(await readPublicKey(file));
   const policy = await readPolicy(defaultHome(), flags.policy);
   return { policy, keys, allowRevoked: flags.allowRevoked === true };
+}
+
+/** Finds the image that a command is about to use, and refuses one that is not trusted (src/trust/require-trusted.ts). */
+export async function resolveTrusted(
+  store: ImageStore,
+  reference: Reference,
+  flags: TrustFlags,
+): Promise<StoredImage> {
+  const image = await store.resolve(reference);
+  warnOfRevocations(await requireTrusted(store, image, reference, await readDemands(flags)));
+  return image;
 }
 
 /** Says on stderr what is gone over. */

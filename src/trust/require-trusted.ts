@@ -27,7 +27,7 @@ export interface TrustReport {
 /**
  * Refuses an image that must not be used (exit 3): one whose manifest, config or maps were changed (`image-tampered`), that was
  * revoked, or whose ancestor was (`image-revoked`), or that lacks a signature which the keys or the policy demand
- * (`signature-missing`, `policy-refused`). Thaw, export and the farm call it before they touch anything.
+ * (`signature-missing`, `policy-refused`). Every command that uses an image, and the farm, call it before they touch anything.
  */
 export async function requireTrusted(
   store: ImageStore,

@@ -7,6 +7,17 @@ import { Doppel, must, possible, runCommand, Source } from "./doppel.ts";
 
 const SIGNATURE = "dev.cosignproject.cosign/signature";
 
+/** Every command that starts, opens or hands out what an image holds. */
+function uses(image: string, folder: string): string[][] {
+  return [
+    ["thaw", image],
+    ["export", image, "-o", join(folder, "refused.qcow2")],
+    ["convert", image, "--to", "kvm", "--name", "refused:child"],
+    ["serve", image, "--socket", join(folder, "refused.sock")],
+    ["boot-test", image],
+  ];
+}
+
 interface Shown {
   digest: string;
   manifest: { config: { digest: string }; layers: { digest: string; size: number }[] };
@@ -137,7 +148,7 @@ describe.skipIf(!possible)("an image in a registry", () => {
     expect(await other.json(...pull, file("other.pub"))).toMatchObject({ attachments: 0 });
   });
 
-  it("is held to the policy of the store: pull, thaw and export", async () => {
+  it("is held to the policy of the store by every command that uses it", async () => {
     using other = new Doppel();
     copyFileSync(file("release.pub"), join(other.home, "release.pub"));
     const rule = { images: [`${registry.host}/site/*`, "site/*"], require: "signature", keys: ["release"] };
@@ -147,7 +158,9 @@ describe.skipIf(!possible)("an image in a registry", () => {
     await other.json("pull", remote("site/web1:monday"));
     await other.json("export", "site/web1:monday", "-o", join(other.home, "a.qcow2"));
     await other.json("images", "tag", "site/web1:monday", "mine");
-    expect(await other.run("thaw", "mine")).toMatchObject(refused("policy-refused"));
+    for (const words of uses("mine", other.home))
+      expect(await other.run(...words), words[0]).toMatchObject(refused("policy-refused"));
+    expect(readdirSync(other.home).filter((name) => name.startsWith("refused"))).toEqual([]);
     writeFileSync(join(other.home, "policy.yaml"), "version: 1\ndefault: accept\nrules: []\nmore: 1\n");
     const unclear = await other.run("thaw", "mine");
     expect(unclear).toMatchObject({ code: 2, stderr: expect.stringContaining("policy.yaml:4: more") });
@@ -219,8 +232,11 @@ describe.skipIf(!possible)("an image that is revoked", () => {
     expect(dry).toMatchObject({ children: [{ digest: child, names: ["child:one"], machines: ["web"] }] });
     expect(await doppel.json("images", "ls", "--filter", "revoked=yes")).toEqual([]);
     expect((await doppel.run(...revoke)).stdout).toContain(`child ${child} (child:one)`);
-    const thawed = await doppel.run("thaw", "child:one");
-    expect(thawed).toMatchObject({ code: 3, stderr: expect.stringContaining("made from") });
+    for (const words of uses("child:one", doppel.home))
+      expect(await doppel.run(...words), words[0]).toMatchObject({
+        code: 3,
+        stderr: expect.stringMatching(/made from.*it is old.*\[image-revoked\]/),
+      });
   });
 });
 
