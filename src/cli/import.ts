@@ -29,7 +29,7 @@ export function importCommand(): Command {
     .description("make an image of disk images of other programs, or of an OVA")
     .argument(
       "<file...>",
-      `a disk image (${DISK_FORMAT_NAMES.join(", ")}; packed, or made by partclone), one for each disk; or one OVA or OVF`,
+      `a disk image (${DISK_FORMAT_NAMES.join(", ")}; packed, or made by partclone), one for each disk; or one OVA, OVF or folder of Clonezilla`,
     )
     .requiredOption("--name <ref>", "the image's name")
     .addOption(

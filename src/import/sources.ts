@@ -5,6 +5,8 @@ import { makePrivateFolder } from "../durable-file.ts";
 import { DoppelError, EXIT, wrapError } from "../errors.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { type Appliance, openOva, openOvf } from "./appliance.ts";
+import { readClonezillaFolder } from "./clonezilla/folder.ts";
+import { restoreDisk } from "./clonezilla/restore.ts";
 import { HEAD_BYTES } from "./disk-format.ts";
 import { type DiskFile, DiskSource } from "./disk-source.ts";
 import type { OvfMachineEntry } from "./ovf-document.ts";
@@ -40,7 +42,7 @@ export class Sources implements AsyncDisposable {
   }
 
   /**
-   * Opens FILEs: disk images, packed ones, or one OVA or OVF. Throws `appliance-invalid`, `usage`, and what
+   * Opens FILEs: disk images, packed ones, or one OVA, OVF or folder of Clonezilla. Throws `appliance-invalid`, `usage`, and what
    * `DiskSource.open` and `unpack` throw.
    */
   static async open(files: readonly string[], options: SourceOptions): Promise<Sources> {
@@ -50,7 +52,10 @@ export class Sources implements AsyncDisposable {
         const appliance = await sources.#appliance(path);
         if (appliance && files.length > 1) throw severalFiles(path);
         if (appliance) sources.machine = appliance.machine;
-        for (const file of appliance?.files ?? [await sources.#diskFile(path)]) await sources.#add(file);
+        const restored = appliance ? undefined : await sources.#clonezilla(path);
+        if (restored && files.length > 1) throw severalFiles(path);
+        for (const file of appliance?.files ?? restored ?? [await sources.#diskFile(path)])
+          await sources.#add(file, restored ? "raw" : options.format);
       }
       return sources;
     } catch (error) {
@@ -69,11 +74,6 @@ export class Sources implements AsyncDisposable {
     const found = await stat(path).catch((error: unknown) => {
       throw wrapError(error, "disk-image-invalid", `${path} cannot be opened`);
     });
-    if (found.isDirectory()) {
-      throw new DoppelError("disk-image-invalid", `${path} is a folder`, {
-        hint: "name the files of its disks",
-      });
-    }
     const { signal, onStage, onBytes = () => {} } = this.#options;
     if (this.#options.format !== undefined || !found.isFile()) return undefined;
     if (extname(path).toLowerCase() === ".ovf") return await openOvf(path, onBytes);
@@ -84,25 +84,49 @@ export class Sources implements AsyncDisposable {
     return await openOva(path, signal, onBytes);
   }
 
+  /** The disks of a folder that Clonezilla made, restored; undefined for a file. */
+  async #clonezilla(path: string): Promise<DiskFile[] | undefined> {
+    if (!(await stat(path)).isDirectory()) return undefined;
+    const disks = this.#options.format === undefined ? await readClonezillaFolder(path) : undefined;
+    if (!disks) {
+      throw new DoppelError("disk-image-invalid", `${path} is a folder, and not one of Clonezilla`, {
+        hint: "name the files of its disks",
+      });
+    }
+    const files: DiskFile[] = [];
+    for (const disk of disks) {
+      const target = await this.#scratchFile();
+      await restoreDisk(disk, { target, signal: this.#options.signal, onStage: this.#options.onStage });
+      files.push({ path: target, label: join(path, disk.name) });
+    }
+    return files;
+  }
+
   async #diskFile(path: string): Promise<DiskFile> {
     const head = await readHead(path, HEAD_BYTES);
     if (this.#options.format !== undefined || !isPacked(path, head)) return { path, label: path };
-    const { scratchFolder, signal, onStage } = this.#options;
-    await makePrivateFolder(scratchFolder);
-    // By this name garbage collection knows whose it is.
-    const target = join(scratchFolder, `upload-${process.pid}-${randomBytes(8).toString("hex")}`);
-    this.#unpacked.push(target);
-    await unpack(path, head, { target, signal, onStage });
+    const target = await this.#scratchFile();
+    await unpack(path, head, { target, signal: this.#options.signal, onStage: this.#options.onStage });
     return { path: target, label: path };
   }
 
-  async #add(file: DiskFile): Promise<void> {
+  /** A name for what is unpacked. */
+  async #scratchFile(): Promise<string> {
+    const { scratchFolder } = this.#options;
+    await makePrivateFolder(scratchFolder);
+    // By this name garbage collection knows whose it is.
+    const path = join(scratchFolder, `upload-${process.pid}-${randomBytes(8).toString("hex")}`);
+    this.#unpacked.push(path);
+    return path;
+  }
+
+  async #add(file: DiskFile, format: string | undefined): Promise<void> {
     if (this.disks.length === MOST_DISKS) {
       throw new DoppelError("usage", `a machine of more than ${MOST_DISKS} disks cannot be imported`, {
         exitCode: EXIT.usage,
       });
     }
-    const { format, allowExternal, signal } = this.#options;
+    const { allowExternal, signal } = this.#options;
     const socketPath = join(this.#folder.path, String(this.disks.length));
     this.disks.push(await DiskSource.open(file, socketPath, { format, allowExternal, signal }));
   }

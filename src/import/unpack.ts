@@ -9,6 +9,10 @@ import { OutputFile } from "../output-file.ts";
 import { type RunningProgram, startProgram } from "../run-program.ts";
 
 const PARTCLONE_MARK = "partclone-image";
+/** Where partclone's image has the size of its file system, by the version of the format (partclone's IMAGE_FORMATS.md). */
+const PARTCLONE_VERSION_AT = 30;
+const PARTCLONE_SIZE_AT: Record<string, number> = { "0001": 40, "0002": 52 };
+const PARTCLONE_HEAD_BYTES = 60;
 /** What Clonezilla calls the first piece of a partition's image. */
 const FIRST_PIECE = /\.(?:aa|aaa)$/;
 const ZEROS = Buffer.alloc(CLUSTER_BYTES);
@@ -23,8 +27,10 @@ const PACKERS: readonly { program: string; mark: Buffer }[] = [
 ];
 
 export interface UnpackOptions {
-  /** A name that is free, on a disk with room. */
+  /** A name that is free, on a disk with room; with `place` a file that is there. */
   target: string;
+  /** Where in the target the content goes, and how much room it has. */
+  place?: { offsetBytes: number; sizeBytes: number } | undefined;
   signal?: AbortSignal | undefined;
   onStage?: ((what: string) => void) | undefined;
 }
@@ -54,11 +60,11 @@ export async function unpack(path: string, head: Buffer, options: UnpackOptions)
     if (packer) bytes = through(startProgram(packer, ["-dc"]), bytes);
     const { first, rest } = await peek(bytes);
     if (isPartclone(first)) {
-      const args = ["-s", "-", "-o", options.target, "--restore_raw_file", "-C", "-q", "-L", "/dev/null"];
-      const partclone = startProgram("partclone.restore", args);
+      if (options.place) refuseLarger(partcloneBytes(first), options.place.sizeBytes);
+      const partclone = startProgram("partclone.restore", partcloneArguments(options));
       through(partclone, Readable.from(rest)).resume();
     } else {
-      await writeSparse(rest, options.target, signal);
+      await writeSparse(rest, options);
     }
     for (const program of programs) await succeeded(program, path);
   } catch (error) {
@@ -80,6 +86,28 @@ function packerOf(head: Buffer): string | undefined {
   return PACKERS.find(({ mark }) => head.subarray(0, mark.length).equals(mark))?.program;
 }
 
+function partcloneArguments({ target, place }: UnpackOptions): string[] {
+  const output = place
+    ? ["-O", target, `--offset=${place.offsetBytes}`]
+    : ["-o", target, "--restore_raw_file"];
+  return ["-s", "-", ...output, "-C", "-q", "-L", "/dev/null"];
+}
+
+/** How large the partition was at least; 0 for a version of the format that is not known. */
+function partcloneBytes(head: Buffer): number {
+  const version = head.toString("latin1", PARTCLONE_VERSION_AT, PARTCLONE_VERSION_AT + 4);
+  const at = PARTCLONE_SIZE_AT[version];
+  return at === undefined || head.length < at + 8 ? 0 : Number(head.readBigUInt64LE(at));
+}
+
+function refuseLarger(bytes: number, mostBytes: number): void {
+  if (bytes <= mostBytes) return;
+  throw new DoppelError(
+    "disk-image-invalid",
+    `it holds ${bytes} bytes, the partition that it belongs to has ${mostBytes}`,
+  );
+}
+
 function isPartclone(head: Buffer): boolean {
   return head.toString("latin1", 0, PARTCLONE_MARK.length) === PARTCLONE_MARK;
 }
@@ -91,7 +119,21 @@ async function findPieces(path: string): Promise<string[]> {
   const names = (await readdir(dirname(path))).filter(
     (name) => name.startsWith(stem) && /^[a-z]{2,3}$/.test(name.slice(stem.length)),
   );
-  return names.sort().map((name) => join(dirname(path), name));
+  names.sort();
+  for (const [index, name] of names.entries()) {
+    const suffix = suffixOf(index, name.length - stem.length);
+    if (name !== stem + suffix)
+      throw new DoppelError("disk-image-invalid", `its piece ${stem}${suffix} is missing`);
+  }
+  return names.map((name) => join(dirname(path), name));
+}
+
+/** `aa`, `ab`, …, `ba`: how split(1) numbers what it makes. */
+function suffixOf(index: number, letters: number): string {
+  const a = "a".charCodeAt(0);
+  return Array.from({ length: letters }, (_, at) =>
+    String.fromCharCode(a + (Math.floor(index / 26 ** (letters - 1 - at)) % 26)),
+  ).join("");
 }
 
 async function* piecesOf(paths: readonly string[]): AsyncGenerator<Buffer> {
@@ -102,7 +144,7 @@ async function* piecesOf(paths: readonly string[]): AsyncGenerator<Buffer> {
 async function peek(stream: Readable): Promise<{ first: Buffer; rest: AsyncGenerator<Buffer> }> {
   const iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let first: Buffer = Buffer.alloc(0);
-  while (first.length < PARTCLONE_MARK.length) {
+  while (first.length < PARTCLONE_HEAD_BYTES) {
     const { done, value } = await iterator.next();
     if (done) break;
     first = Buffer.concat([first, value]);
@@ -118,21 +160,24 @@ async function peek(stream: Readable): Promise<{ first: Buffer; rest: AsyncGener
   return { first, rest: rest() };
 }
 
-/** Writes a stream as a file with holes for its zeros. */
+/** Writes a stream as a file with holes for its zeros, or into its place of one that is there. */
 async function writeSparse(
   bytes: AsyncIterable<Buffer>,
-  target: string,
-  signal: AbortSignal | undefined,
+  { target, place, signal }: UnpackOptions,
 ): Promise<void> {
-  const output = await OutputFile.create(target);
+  const output = place ? await OutputFile.open(target) : await OutputFile.create(target);
+  const start = place?.offsetBytes ?? 0;
   try {
     let at = 0;
     for await (const piece of bytes) {
       signal?.throwIfAborted();
-      if (piece.length !== CLUSTER_BYTES || !piece.equals(ZEROS)) await output.writeAt(piece, at);
+      if (place) refuseLarger(at + piece.length, place.sizeBytes);
+      if (piece.length !== CLUSTER_BYTES || !piece.equals(ZEROS)) await output.writeAt(piece, start + at);
       at += piece.length;
     }
-    await output.truncate(at);
+    if (!place) await output.truncate(at);
+    else if (at < place.sizeBytes)
+      throw new DoppelError("disk-image-invalid", `it ends after ${at} of ${place.sizeBytes} bytes`);
   } finally {
     await output.close();
   }

@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { DiskImage } from "../../fixtures/disks.ts";
+import { DiskImage } from "../../fixtures/disks.ts";
 import { foreignDisk } from "../../fixtures/foreign-disk.ts";
+import { parsePartitionTable } from "../../src/import/clonezilla/partition-table.ts";
 import { Doppel, must, possible } from "./doppel.ts";
 
 const MIB = 1024 * 1024;
@@ -176,6 +177,91 @@ describe.skipIf(!possible)("doppel import", () => {
       at("partclone.raw"),
       at("partition.raw"),
     );
+  });
+
+  /** What Clonezilla's savedisk leaves of a disk: its tables, and the boot code. */
+  async function clonezillaFolder(name: string, path: string): Promise<string> {
+    const folder = at(name);
+    mkdirSync(folder);
+    writeFileSync(join(folder, "disk"), "sda\n");
+    writeFileSync(join(folder, "parts"), "sda1 sda2\n");
+    const dump = await must("sfdisk", "--dump", path);
+    writeFileSync(join(folder, "sda-pt.sf"), dump.replaceAll(`${path}`, "/dev/sda"));
+    const sectors = statSync(path).size / 512;
+    writeFileSync(
+      join(folder, "sda-pt.parted"),
+      `Model: ATA\nDisk /dev/sda: ${sectors}s\nSector size: 512B\n`,
+    );
+    await must("dd", `if=${path}`, `of=${join(folder, "sda-mbr")}`, "bs=512", "count=1", "status=none");
+    const gap = ["bs=512", "skip=1", "count=2047", "status=none"];
+    await must("dd", `if=${path}`, `of=${join(folder, "sda-hidden-data-after-mbr")}`, ...gap);
+    return folder;
+  }
+
+  it("of a folder of Clonezilla is the disk: a GPT, pieces by partclone, and by dd", async () => {
+    const folder = await clonezillaFolder("2026-11-24-img", disk.path);
+    const file = (name: string) => join(folder, name);
+    const [root, plain] = [
+      disk.attach({ offsetBytes: MIB, lengthBytes: 60 * MIB, readOnly: true }),
+      disk.attach({ offsetBytes: 61 * MIB, lengthBytes: 8 * MIB, readOnly: true }),
+    ];
+    const image = `partclone.ext4 -c -q -L /dev/null -s ${root}`;
+    await must("bash", "-c", `${image} | gzip | split -b 1M - ${file("sda1.ext4-ptcl-img.gz.")}`);
+    await must("bash", "-c", `zstd -q < ${plain} | split -b 1M - ${file("sda2.dd-img.zst.")}`);
+    await doppel.json("import", folder, "--name", "clonezilla/gpt", "--no-inspect");
+    expect(await maps("clonezilla/gpt")).toEqual(await maps("raw/one"));
+    expect((await must("bash", "-c", `ls ${doppel.home}/store/uploads`)).trim()).toBe("");
+
+    writeFileSync(file("sda-pt.sf"), readFileSync(file("sda-pt.sf"), "utf8").replace(/122880/, "122000"));
+    const small = await doppel.run("import", folder, "--name", "refused", "--no-inspect");
+    expect(small).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/the partition that it belongs to has/),
+    });
+    rmSync(file("sda1.ext4-ptcl-img.gz.ab"));
+    const cut = await doppel.run("import", folder, "--name", "refused", "--no-inspect");
+    expect(cut).toMatchObject({ code: 1, stderr: expect.stringMatching(/piece sda1.*gz\.ab is missing/) });
+    rmSync(file("sda2.dd-img.zst.aa"));
+    const missing = await doppel.run("import", folder, "--name", "refused", "--no-inspect");
+    expect(missing).toMatchObject({ code: 1, stderr: expect.stringMatching(/nothing of partition sda2/) });
+    writeFileSync(file("disk"), "../../etc\n");
+    const elsewhere = await doppel.run("import", folder, "--name", "refused", "--no-inspect");
+    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringMatching(/does not name disks/) });
+  });
+
+  it("of a folder of Clonezilla is the disk: an MBR with a boot loader, swap, and a logical partition", async () => {
+    using mbr = new DiskImage(64 * MIB);
+    const layout = "label: dos\nstart=2048, size=16M, bootable\nsize=20M, type=82\ntype=5\nsize=16M\n";
+    execFileSync("sfdisk", ["-q", mbr.path], { input: layout.replace("size=16M\n", "size=16M, type=83\n") });
+    const dump = await must("sfdisk", "--dump", mbr.path);
+    const partitions = parsePartitionTable(dump.replaceAll(mbr.path, "/dev/sda"), "the disk").partitions;
+    const [boot, swap, , logical] = partitions;
+    if (!boot || !swap || !logical) throw new Error(dump);
+    const loader = readFileSync("/bin/true").subarray(0, 8192);
+    await must("bash", "-c", `head -c 440 /bin/true | dd of=${mbr.path} conv=notrunc status=none`);
+    writeFileSync(at("loader"), loader);
+    await must("dd", `if=${at("loader")}`, `of=${mbr.path}`, "seek=1", "conv=notrunc", "status=none");
+    const attach = ({ offsetBytes, sizeBytes }: typeof boot) =>
+      mbr.attach({ offsetBytes, lengthBytes: sizeBytes });
+    const [first, second, fifth] = [boot, swap, logical].map(attach);
+    for (const loop of [first, fifth]) await must("mkfs.ext4", "-q", "-F", loop ?? "");
+    const uuid = "5d0cbd3c-0ef5-4bd2-b2b1-5b0a3a0e7a11";
+    await must("mkswap", "-q", "-U", uuid, "-L", "swap0", second ?? "");
+    await must("sync");
+    const folder = await clonezillaFolder("mbr-img", mbr.path);
+    for (const [name, loop] of [
+      ["sda1", first],
+      ["sda5", fifth],
+    ] as const)
+      await must(
+        "bash",
+        "-c",
+        `partclone.ext4 -c -q -L /dev/null -s ${loop} | zstd -q > ${folder}/${name}.ext4-ptcl-img.zst`,
+      );
+    writeFileSync(join(folder, "swappt-sda2.info"), `UUID="${uuid}"\nLABEL="swap0"\n`);
+    await doppel.json("import", mbr.path, "--name", "raw/mbr", "--no-inspect");
+    await doppel.json("import", folder, "--name", "clonezilla/mbr", "--no-inspect");
+    expect(await maps("clonezilla/mbr")).toEqual(await maps("raw/mbr"));
   });
 
   it("unpacks a packed disk; says when one is damaged, and leaves nothing", async () => {
