@@ -58,6 +58,11 @@ const DEAD_ENDS: readonly { pattern: RegExp; why: string }[] = [
     why: "the boot loader does not find its files",
   },
   { pattern: /No bootable device|BdsDxe: No bootable option/i, why: "the firmware finds nothing to start" },
+  {
+    // Where no disk has a loader, OVMF starts its own shell, which waits for a key. A script of the disk (startup.nsh) would go on.
+    pattern: /UEFI Interactive Shell v[\s\S]*Shell> *$/,
+    why: "the firmware finds nothing to start",
+  },
 ];
 
 export interface SeenStage {

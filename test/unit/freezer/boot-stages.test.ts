@@ -46,12 +46,22 @@ describe("a console log", () => {
     ["BdsDxe: No bootable option or device was found.", /firmware finds nothing/],
     ["No bootable device.", /firmware finds nothing/],
     [
+      "UEFI Interactive Shell v2.2\r\nEDK II\r\nPress ESC in 1 seconds to skip startup.nsh\r\n\u001b[1m\u001b[33mShell> \u001b[0m\u001b[37m",
+      /firmware finds nothing/,
+    ],
+    [
       "mount: mounting /dev/vda3 on /sysroot failed: No such file or directory\nMounting root: failed.\ninitramfs emergency recovery shell launched.",
       /cannot mount/,
     ],
   ])("that ends in %j has a reason", (log, why) => {
     expect(readConsole(KERNEL + log).deadEnd).toMatch(why);
     expect(readConsole(KERNEL + USERSPACE).deadEnd).toBeUndefined();
+  });
+
+  it("of a firmware's shell is no end while a script of the disk runs in it", () => {
+    const script = "UEFI Interactive Shell v2.2\r\nShell> echo -off\r\nstarting grubx64.efi\r\n";
+    expect(readConsole(script).deadEnd).toBeUndefined();
+    expect(readConsole(`${script}${KERNEL}`).deadEnd).toBeUndefined();
   });
 
   it("is as far as its last stage, whatever was not seen before", () => {
