@@ -12,7 +12,7 @@ import { flowText } from "./farm-plan-text.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 
-interface RunFlags {
+export interface RunFlags {
   dryRun?: boolean;
   undo?: boolean;
   json?: boolean;
@@ -28,7 +28,7 @@ export function farmProvisionCommand(): Command {
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: RunFlags) => {
       await using opened = await openFarm(file);
-      await run(opened, "provision", flags.undo ? { undo: true } : {}, flags);
+      await runFarmFlow(opened, "provision", flags.undo ? { undo: true } : {}, flags);
     });
 }
 
@@ -53,7 +53,7 @@ function plainCommand(name: string, description: string): Command {
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: RunFlags) => {
       await using opened = await openFarm(file);
-      await run(opened, name, {}, flags);
+      await runFarmFlow(opened, name, {}, flags);
     });
 }
 
@@ -84,10 +84,11 @@ async function resume(file: string, flags: RunFlags): Promise<void> {
       exitCode: EXIT.refused,
     });
   }
-  await run(opened, unfinished.flow, unfinished.arguments, flags, unfinished.run);
+  await runFarmFlow(opened, unfinished.flow, unfinished.arguments, flags, unfinished.run);
 }
 
-async function run(
+/** Runs a flow, or with `dryRun` says what it would do, and prints the result. */
+export async function runFarmFlow(
   { context, journal }: OpenFarm,
   name: string,
   args: Json,

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { farmCheckCommand } from "./farm-check.ts";
+import { farmCleanCommand } from "./farm-clean.ts";
 import { migrationCommand } from "./farm-migration.ts";
 import { farmPlanCommand } from "./farm-plan.ts";
 import {
@@ -20,6 +21,7 @@ export function farmCommand(): Command {
     .addCommand(farmCheckCommand())
     .addCommand(farmSwitchCommand())
     .addCommand(farmRollbackCommand())
+    .addCommand(farmCleanCommand())
     .addCommand(farmResumeCommand())
     .addCommand(farmStatusCommand())
     .addCommand(farmSchemaCommand())

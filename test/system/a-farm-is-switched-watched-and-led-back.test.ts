@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
 import { Users, WebServer } from "../../fixtures/farm/web.ts";
-import { AFTER_SWITCH, BEFORE_SWITCH, openRouter } from "../../src/farm/routers/index.ts";
+import { AFTER_SWITCH, BEFORE_SWITCH, openRouter, WITHOUT_OLD } from "../../src/farm/routers/index.ts";
 import type { Router } from "../../src/farm/routers/router.ts";
 import { possible } from "./doppel.ts";
 import { FarmLab, sshSettings } from "./farm-lab.ts";
@@ -164,5 +164,34 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     const { code, stderr } = await lab.run("switch");
     expect(code).toBe(3);
     expect(stderr).toContain("web1 has no live.ssh");
+  });
+
+  it("is cleaned when the user says so, and not before the switch: nothing leads to the old version, and nothing back to it", async () => {
+    describeFarm();
+    const early = await lab.run("clean", "--yes");
+    expect(early).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("users have the new version: haproxy: live → old, shadow → new"),
+    });
+    await check();
+    await lab.json("switch");
+    await using users = new Users(haproxy.port, SITE.live, 4);
+    expect((await lab.run("clean", "--dry-run")).stdout).toMatch(
+      /to do +lead both.*\n.*later +leave the old machine of web1 at 127.0.0.1 as it is: only detached/,
+    );
+    // Nobody at a terminal: it is not asked for, and not taken for granted.
+    const { code, stderr } = await lab.doppel.runWithoutTerminal("farm", "clean", lab.file);
+    expect({ code, stderr }).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("say --yes [not-confirmed]"),
+    });
+    expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH });
+    await lab.json("clean", "--yes");
+    expect(await router.probe()).toMatchObject({ runtime: WITHOUT_OLD, persisted: WITHOUT_OLD });
+    expect(await lab.run("rollback")).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("'doppel farm clean' has removed it [gate-closed]"),
+    });
+    expect(await users.more(50)).toMatchObject({ failed: 0, versions: { "2": expect.anything() } });
   });
 });

@@ -69,6 +69,12 @@ export class Doppel implements Disposable {
     return this.jsonAs({}, ...args);
   }
 
+  /** As `run`, in a session without a terminal, whatever this process has. */
+  runWithoutTerminal(...args: string[]): Promise<CommandResult> {
+    const words = ["-w", join(packageRoot, "bin/doppel"), ...args];
+    return runCommand("setsid", words, { DOPPEL_HOME: this.home });
+  }
+
   /** As `run`, with more variables of the environment: another user's home. */
   runAs(env: Record<string, string>, ...args: string[]): Promise<CommandResult> {
     return this.startAs(env, ...args).ended;

@@ -2,6 +2,7 @@ import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
 import { reversed } from "../engine/step.ts";
 import type { Json } from "../journal/entry.ts";
+import { cleanFlow } from "./clean.ts";
 import type { FarmFlow } from "./flow.ts";
 import { provisionFlow } from "./provision.ts";
 import { rollbackFlow, switchFlow } from "./switch.ts";
@@ -13,6 +14,7 @@ const FLOWS: Record<string, MakeFlow> = {
   provision: provisionFlow,
   switch: switchFlow,
   rollback: rollbackFlow,
+  clean: cleanFlow,
 };
 
 export const FLOW_NAMES: readonly string[] = Object.keys(FLOWS);

@@ -1,5 +1,6 @@
 import type { FarmContext } from "../context.ts";
 import type { Stage } from "../engine/step.ts";
+import { oldSideGate } from "../gates/old-side.ts";
 import { switchGates } from "../gates/switch.ts";
 import { handOverSteps } from "../steps/ownership.ts";
 import { canaryStep, switchStep } from "../steps/routing.ts";
@@ -31,7 +32,7 @@ export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
   };
 }
 
-/** `doppel farm rollback`: users first, then what goes with them. Nothing may keep one from it: there is no gate. */
+/** `doppel farm rollback`: users first, then what goes with them. Nothing may keep one from it but that `clean` has left nothing to go to. */
 export async function rollbackFlow(context: FarmContext): Promise<FarmFlow> {
   const { title, lanes } = handOver(context);
   return {
@@ -42,7 +43,7 @@ export async function rollbackFlow(context: FarmContext): Promise<FarmFlow> {
       { title: "back", lanes: [[switchStep(context)]] },
       { title, lanes: lanes.map((lane) => lane.toReversed()) },
     ],
-    gates: [],
+    gates: [{ beforeStage: 0, gates: [oldSideGate(context)] }],
   };
 }
 

@@ -1,7 +1,8 @@
 import type { FarmContext } from "../context.ts";
 import { runRemote } from "../machines/remote.ts";
 import { evidenceGate } from "./evidence.ts";
-import type { Gate, Verdict } from "./gate.ts";
+import type { Gate } from "./gate.ts";
+import { verdict } from "./verdict.ts";
 
 /** What must be so before users get the new version. */
 export function switchGates(context: FarmContext): Gate[] {
@@ -74,8 +75,4 @@ function handOverGate({ machines, farm }: FarmContext): Gate {
       );
     },
   };
-}
-
-function verdict(good: string, reasons: readonly string[]): Verdict {
-  return { passed: reasons.length === 0, message: reasons.length === 0 ? good : reasons.join("; ") };
 }

@@ -47,9 +47,16 @@ export function foldJournal(entries: readonly JournalEntry[]): FarmState {
 /** A check changes nothing: there is nothing to go on with. */
 export const CHECK = "check";
 
+/** The flow that leaves the old version for good. */
+export const CLEAN = "clean";
+
+export function isChange({ flow }: RunState): boolean {
+  return flow !== CHECK;
+}
+
 /** The newest run that changes something, when it did not come to a good end. */
 export function unfinishedRun({ runs }: FarmState): RunState | undefined {
-  const last = runs.findLast(({ flow }) => flow !== CHECK);
+  const last = runs.findLast(isChange);
   return last && last.outcome !== "done" ? last : undefined;
 }
 

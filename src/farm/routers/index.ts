@@ -15,7 +15,7 @@ import type { Site } from "./routing.ts";
 export { changeRouting } from "./change-routing.ts";
 export { drainSide } from "./drain.ts";
 export { askFromOutside } from "./outside.ts";
-export { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting } from "./routing.ts";
+export { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, WITHOUT_OLD } from "./routing.ts";
 export { measureBaseline, watchSwitch } from "./watch/watch.ts";
 
 /** The routers of a farm file. */

@@ -24,6 +24,9 @@ export const BEFORE_SWITCH: Routing = { live: "old", shadow: "new", canaryPercen
 /** Users have the new side; the old one can still be reached through the shadow address. */
 export const AFTER_SWITCH: Routing = { live: "new", shadow: "old", canaryPercent: 0 };
 
+/** The old side is left: nothing leads to it any more. */
+export const WITHOUT_OLD: Routing = { live: "new", shadow: "new", canaryPercent: 0 };
+
 /** As before the switch, but `percent` of the clients have the new side. */
 export function canaryRouting(percent: number): Routing {
   if (!Number.isInteger(percent) || percent < 0 || percent > 99)

@@ -1,6 +1,6 @@
 import type { FarmContext } from "../context.ts";
 import type { Reality, Step } from "../engine/step.ts";
-import { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, changeRouting } from "../routers/index.ts";
+import { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, changeRouting, WITHOUT_OLD } from "../routers/index.ts";
 import type { Router } from "../routers/router.ts";
 import { describeRouting, type Routing, sameRouting } from "../routers/routing.ts";
 
@@ -9,14 +9,32 @@ export const SWITCH_STEP = "switch/routers";
 
 /** All users, in one step of each router. */
 export function switchStep(context: FarmContext): Step {
-  return routingStep(context, SWITCH_STEP, "give the site's users the new version", AFTER_SWITCH);
+  return forwardStep(context, {
+    id: SWITCH_STEP,
+    title: "give the site's users the new version",
+    to: AFTER_SWITCH,
+    beyond: [WITHOUT_OLD],
+  });
 }
 
 /** A share of the users first, 0 to 1; each of them keeps one version. */
 export function canaryStep(context: FarmContext, share: number): Step {
   const to = firstUsers(share);
   const title = `give ${to.canaryPercent} % of the site's users the new version`;
-  return routingStep(context, "switch/canary", title, to);
+  // Who has switched over has passed the canary.
+  return forwardStep(context, { id: "switch/canary", title, to, beyond: [AFTER_SWITCH, WITHOUT_OLD] });
+}
+
+/** Lets nothing lead to the old version any more. It has no undo: what follows removes that version. */
+export function detachStep(context: FarmContext): Step {
+  return routingStep(context, {
+    id: "clean/routers",
+    title: "lead both of the site's addresses to the new version",
+    undoes: "nothing: the old version is to be removed",
+    from: AFTER_SWITCH,
+    to: WITHOUT_OLD,
+    beyond: [],
+  });
 }
 
 /** The routing of a canary: `share` of the users, 0 to 1, have the new version. */
@@ -24,19 +42,41 @@ export function firstUsers(share: number): Routing {
   return canaryRouting(Math.round(share * 100));
 }
 
-function routingStep(context: FarmContext, id: string, title: string, to: Routing): Step {
+interface Change {
+  id: string;
+  title: string;
+  undoes: string;
+  from: Routing;
+  to: Routing;
+  /** Routings that come after `to`: there it has been made. */
+  beyond: readonly Routing[];
+}
+
+/** A step on the way to the new version, which can be led back from. */
+function forwardStep(context: FarmContext, change: Omit<Change, "from" | "undoes">): Step {
+  return {
+    ...routingStep(context, {
+      ...change,
+      from: BEFORE_SWITCH,
+      undoes: "leads all users back to the old version",
+    }),
+    undo: async () => await leadBack(await context.routers.open()),
+  };
+}
+
+function routingStep(context: FarmContext, change: Change): Step {
+  const { id, title, undoes, from, to } = change;
   return {
     id,
     title,
     inputs: { routing: { ...to } },
-    undoes: "leads all users back to the old version",
-    probe: async (signal) => await realityOf(await context.routers.open(), to, signal),
+    undoes,
+    probe: async (signal) => await realityOf(await context.routers.open(), change, signal),
     run: async (signal) => {
       const start = performance.now();
-      await changeRouting(await context.routers.open(), { from: BEFORE_SWITCH, to, signal });
+      await changeRouting(await context.routers.open(), { from, to, signal });
       return { routing: describeRouting(to), milliseconds: Math.round(performance.now() - start) };
     },
-    undo: async () => await leadBack(await context.routers.open()),
   };
 }
 
@@ -45,13 +85,16 @@ export async function leadBack(routers: readonly Router[]): Promise<void> {
   await changeRouting(routers, { from: AFTER_SWITCH, to: BEFORE_SWITCH });
 }
 
-async function realityOf(routers: readonly Router[], to: Routing, signal: AbortSignal): Promise<Reality> {
+async function realityOf(
+  routers: readonly Router[],
+  { from, to, beyond }: Change,
+  signal: AbortSignal,
+): Promise<Reality> {
   const states = await Promise.all(routers.map((router) => router.probe(signal)));
   const all = (routing: Routing) =>
     states.every(({ agree, runtime }) => agree && sameRouting(runtime, routing));
-  // Who has switched over has passed the canary.
-  if (all(to) || all(AFTER_SWITCH)) return { state: "done", result: describeRouting(to) };
-  if (all(BEFORE_SWITCH)) return { state: "absent" };
+  if ([to, ...beyond].some(all)) return { state: "done", result: describeRouting(to) };
+  if (all(from)) return { state: "absent" };
   const what = states.map(({ router, runtime, persisted, problems }) => {
     const now = runtime ? describeRouting(runtime) : (problems[0]?.message ?? "not known");
     const later =
