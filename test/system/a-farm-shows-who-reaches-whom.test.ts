@@ -189,6 +189,50 @@ describe.skipIf(!possible || !PostgresServer.available() || !MariadbServer.avail
       }
     }, 60_000);
 
+    it("asks both versions the same, and the read-only requests of a log, and tells what differs", async () => {
+      const asked: string[] = [];
+      const both = createServer((request, response) => {
+        const isShadow = request.headers.host === "next.shop.test";
+        asked.push(`${request.method} ${request.url}`);
+        response.statusCode = isShadow && request.url === "/broken" ? 500 : 200;
+        response.end(`shop\nserved ${asked.length}\n${request.url === "/new" && isShadow ? "new" : "old"}`);
+      });
+      await new Promise<void>((resolve) => both.listen(0, "127.0.0.1", resolve));
+      const connect = `127.0.0.1:${(both.address() as AddressInfo).port}`;
+      try {
+        lab.write(
+          "access.log",
+          ["GET /new?token=s3cret", "POST /orders", "GET /broken", "GET /same"]
+            .map((request) => `10.0.0.1 - - [24/Nov/2026:12:00:00 +0000] "${request} HTTP/1.1" 200 5\n`)
+            .join(""),
+        );
+        describeFarm({
+          sites: {
+            live: { url: "http://shop.test", connect },
+            shadow: { url: "http://next.shop.test", connect },
+          },
+          databases: [],
+          checks: [],
+          compare: { requests: ["/", "/new"], ignore: ["served \\d+"], times: 2 },
+        });
+        const { code, stdout } = await lab.run("check", "--compare", "--log", join(lab.folder, "access.log"));
+        expect(code).toBe(4);
+        expect(stdout).toMatch(/^\/ +status 200 of both; [\d.]+ ms live, [\d.]+ ms shadow$/m);
+        expect(stdout).toMatch(/^\/same +status 200 of both/m);
+        expect(stdout).toContain(
+          "FAIL compare outside to /new: line 3 of the body is 'new' instead of 'old'",
+        );
+        expect(stdout).toContain("FAIL compare outside to /broken: status 500 instead of 200");
+        // Nothing that changes something is replayed, and what a query says is not told.
+        expect(asked.some((request) => request.startsWith("POST"))).toBe(false);
+        expect(asked).toContain("GET /new?token=s3cret");
+        expect(stdout).toContain("/new?token=…");
+        expect(stdout).not.toContain("s3cret");
+      } finally {
+        both.close();
+      }
+    });
+
     it("says how long a certificate is valid, and refuses one that nobody vouches for", async () => {
       const files = ["key.pem", "cert.pem"].map((name) => join(lab.folder, name));
       const [key = "", cert = ""] = files;

@@ -3,13 +3,20 @@ import { failureOf } from "../engine/converge.ts";
 import type { Evidence } from "../journal/entry.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import { CHECK } from "../journal/state.ts";
+import { compareSites } from "./compare.ts";
 import { runMatrix } from "./matrix.ts";
+
+export interface CheckOptions {
+  /** Paths to compare the shadow site with the live one by; none by default. */
+  compared?: readonly string[];
+}
 
 /** Looks at the whole matrix and keeps what was found as evidence in the journal. */
 export async function checkFarm(
   context: FarmContext,
   lease: FarmLease,
   signal: AbortSignal,
+  { compared = [] }: CheckOptions = {},
 ): Promise<Evidence[]> {
   const { farm } = context;
   const file = { path: farm.path, digest: farm.digest };
@@ -21,7 +28,8 @@ export async function checkFarm(
     resumes: null,
   });
   try {
-    const cells = await runMatrix(context, AbortSignal.any([signal, lease.signal]));
+    const both = AbortSignal.any([signal, lease.signal]);
+    const cells = [...(await runMatrix(context, both)), ...(await compareSites(context, compared, both))];
     lease.append({ kind: "evidence", run, cells });
     lease.append({ kind: "run-ended", run, outcome: "done", error: null });
     return cells;

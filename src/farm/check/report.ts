@@ -1,12 +1,18 @@
 import { escapeXml } from "../../xml.ts";
 import type { Evidence } from "../journal/entry.ts";
 import { OUTSIDE } from "./cells.ts";
+import { COMPARE } from "./compare.ts";
 
 /** The matrix as rows of a table: who looks, and what each of them sees; the first row is the heading. */
 export function grids(cells: readonly Evidence[]): string[][][] {
-  const matrix = cells.filter(({ kind }) => kind !== "check");
+  const matrix = cells.filter(({ kind }) => kind !== "check" && kind !== COMPARE);
   const own = cells.filter(({ kind }) => kind === "check");
-  return [grid(matrix, "FROM \\ TO"), grid(own, "FROM \\ CHECK")].filter((rows) => rows.length > 1);
+  const compared = cells.filter(({ kind }) => kind === COMPARE);
+  const list = [
+    ["COMPARED", "SEEN"],
+    ...compared.map((cell) => [cell.to, cell.passed ? cell.message : "DIFFERS"]),
+  ];
+  return [grid(matrix, "FROM \\ TO"), grid(own, "FROM \\ CHECK"), list].filter((rows) => rows.length > 1);
 }
 
 function grid(cells: readonly Evidence[], corner: string): string[][] {

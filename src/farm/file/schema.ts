@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { box, ssh } from "./boxes.ts";
 import { check } from "./checks.ts";
+import { compare } from "./compare.ts";
 import { database } from "./databases.ts";
 import { offUntilSwitch, provision } from "./provisioning.ts";
 import { router } from "./routers.ts";
@@ -69,6 +70,7 @@ const farm = z
     off: z.array(offUntilSwitch).default([]).describe("What stays off on a shadow until the switch."),
     databases: z.array(database).default([]),
     checks: z.array(check).default([]),
+    compare: compare.prefault({}).describe("What `check --compare` asks both versions."),
     gates: gates.prefault({}),
     switch: switching.prefault({}),
     parallel: z.int().min(1).max(64).default(4).describe("So many boxes, or cells of the matrix, at once."),
