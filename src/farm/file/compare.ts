@@ -33,5 +33,3 @@ export const compare = z.strictObject({
   latency: z.number().min(1).default(2).describe("So many times slower than live, and 50 ms: a difference."),
   timeout: duration.prefault("10s"),
 });
-
-export type CompareRules = z.output<typeof compare>;
