@@ -1,4 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -7,9 +16,10 @@ import { openDisk } from "../../fixtures/guest-disk.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
 import {
   DEFAULT_ENTRY,
+  fillWindowsDisks,
   type PhonyWindows,
   virtioWinTree,
-  windowsDisk,
+  type WindowsDisk,
 } from "../../fixtures/windows-guest.ts";
 import type { GuestSystem } from "../../src/guest/guest-system.ts";
 import type { Wishes } from "../../src/guest/step.ts";
@@ -19,6 +29,7 @@ import type { RegEdit } from "../../src/guest/windows/reg-file.ts";
 import type { MachineFacts } from "../../src/machine/facts.ts";
 import { Doppel, loginTo, must, possible } from "./doppel.ts";
 
+const MIB = 1024 * 1024;
 const CARD = "{aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee}";
 const CLASS = "{4D36E972-E325-11CE-BFC1-08002BE10318}";
 
@@ -43,43 +54,125 @@ const staticCard = (set: string): RegEdit[] => [
   },
 ];
 
+const SERVER_2008: PhonyWindows = {
+  productName: "Windows Server 2008 R2 Standard",
+  version: [6, 1],
+  build: 7601,
+  server: true,
+  controlSets: [1, 2],
+  system: staticCard("ControlSet001"),
+};
+
+const SERVER_2022: PhonyWindows = {
+  productName: "Windows Server 2022 Datacenter",
+  version: [10, 0],
+  build: 20348,
+  server: true,
+  uefi: true,
+  driverDatabase: true,
+  system: [
+    {
+      key: "ControlSet001\\Services\\vioscsi\\StartOverride",
+      set: { "0": { type: "dword", number: 3 } },
+    },
+  ],
+};
+
+const DESKTOP: PhonyWindows = {
+  productName: "Windows 10 Pro",
+  version: [10, 0],
+  build: 19045,
+  driverDatabase: true,
+  drivers: ["vmbus", "storvsc", "lsi_sas"],
+  system: ["vmbus", "storvsc", "LSI_SAS", "intelide"].flatMap((name) => [
+    { key: `ControlSet001\\Services\\${name}`, set: { Start: { type: "dword" as const, number: 3 } } },
+    {
+      key: `ControlSet001\\Services\\${name}\\StartOverride`,
+      set: { "0": { type: "dword" as const, number: 3 } },
+    },
+  ]),
+};
+
+const WINDOWS_10 = { productName: "Windows 10 Pro", version: [10, 0] as [number, number], build: 19045 };
+const REFUSED: PhonyWindows[] = [
+  WINDOWS_10,
+  { ...WINDOWS_10, hibernated: true },
+  { ...WINDOWS_10, dirty: true },
+  { ...WINDOWS_10, dirtyHive: true },
+  { ...WINDOWS_10, productName: "Windows XP", version: [5, 1], build: 2600 },
+  {
+    ...WINDOWS_10,
+    system: [1, 2].map((card) => ({
+      key: `ControlSet001\\Services\\Tcpip\\Parameters\\Interfaces\\${CARD.replace("a", String(card))}`,
+      set: {
+        EnableDHCP: { type: "dword" as const, number: 0 },
+        IPAddress: { type: "multi-sz" as const, texts: [`10.0.${card}.5`] },
+        SubnetMask: { type: "multi-sz" as const, texts: ["255.255.255.0"] },
+      },
+    })),
+  },
+];
+
+const DISKS = {
+  old: { guests: [SERVER_2008], table: "mbr" },
+  new: { guests: [SERVER_2022], table: "gpt" },
+  desk: { guests: [DESKTOP], table: "gpt" },
+  refused: { guests: REFUSED, table: "gpt" },
+} as const;
+
 /** Windows itself cannot run here: these are its disks, made of real file systems and hives, and read by other programs. */
 describe.skipIf(!possible)("a Windows guest", () => {
   const folder = mkdtempSync(join(tmpdir(), "doppel-windows-"));
   const virtioWin = join(folder, "virtio-win");
   const doppel = new Doppel();
+  const disks = {} as Record<keyof typeof DISKS, DiskImage>;
   let sshd: Sshd;
 
   beforeAll(async () => {
+    const filled: WindowsDisk[] = [];
+    for (const name of Object.keys(DISKS) as (keyof typeof DISKS)[]) {
+      const { guests, table } = DISKS[name];
+      const partitions = guests.length + (guests.some(({ uefi }) => uefi) ? 1 : 0);
+      disks[name] = new DiskImage((partitions * 64 + 2) * MIB);
+      filled.push({ path: disks[name].path, guests, table });
+    }
+    await fillWindowsDisks(filled);
     sshd = await Sshd.start();
     virtioWinTree(virtioWin, ["w7", "2k8R2", "w10", "2k22"]);
   });
   afterAll(async () => {
     await sshd?.[Symbol.asyncDispose]();
     doppel[Symbol.dispose]();
+    for (const disk of Object.values(disks)) disk[Symbol.dispose]();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  async function capture(name: string, guests: PhonyWindows[], table: "gpt" | "mbr"): Promise<void> {
-    const partitions = guests.length + (guests.some(({ uefi }) => uefi) ? 1 : 0);
-    using disk = new DiskImage((partitions * 64 + 2) * 1024 * 1024);
-    await windowsDisk(disk.path, guests, table);
-    const loop = disk.attach({ readOnly: true });
+  async function capture(name: keyof typeof DISKS): Promise<void> {
+    const loop = disks[name].attach({ readOnly: true });
     await doppel.json("capture", ...loginTo(sshd), "--disk", loop, "--name", name);
   }
 
-  /** Takes files, `DEVICE:PATH`, out of the converted guest's disk, and returns the paths of the last device. */
-  async function look(name: string, files: string[]): Promise<string> {
+  /** Takes the files out of a partition of the converted guest's disk, and returns the folder that has them. */
+  async function look(name: string, partition: number): Promise<string> {
     const disk = join(folder, `${name}.raw`);
-    await doppel.json("export", name, "-o", disk, "--format", "raw");
-    const commands = ["run"];
-    for (const [index, file] of files.entries()) {
-      const [device = "", path = ""] = file.split(":");
-      commands.push(":", "mount-ro", device, "/", ":", "download", path, join(folder, `${name}.${index}`));
-      commands.push(...(index + 1 < files.length ? [":", "umount", "/"] : [":", "find", "/"]));
+    if (!existsSync(disk)) await doppel.json("export", name, "-o", disk, "--format", "raw");
+    const files = join(folder, `${name}.${partition}`);
+    const place = ["--offset", String((1 + 64 * (partition - 1)) * MIB), "--sizelimit", String(64 * MIB)];
+    const loop = (await must("losetup", "--find", "--show", "--read-only", ...place, disk)).trim();
+    const mounted = `${files}.mounted`;
+    mkdirSync(mounted);
+    try {
+      if ((await must("blkid", "-p", "-o", "value", "-s", "TYPE", loop)).trim() === "vfat") {
+        await must("mcopy", "-s", "-i", loop, "::/", files);
+      } else {
+        await must("mount", "-t", "ntfs-3g", "-o", "ro", loop, mounted);
+        cpSync(mounted, files, { recursive: true });
+        await must("umount", mounted);
+      }
+    } finally {
+      await must("losetup", "--detach", loop);
     }
-    const backend = ["LIBGUESTFS_BACKEND=direct", "LIBGUESTFS_BACKEND_SETTINGS=force_tcg"];
-    return await must("env", ...backend, "guestfish", "--ro", "--format=raw", "-a", disk, ...commands);
+    return files;
   }
 
   /** `PATH,TYPE,VALUE` of a hive, as reglookup has them. */
@@ -88,16 +181,10 @@ describe.skipIf(!possible)("a Windows guest", () => {
     return lines.map((line) => line.split(",").slice(0, 3).join(","));
   }
 
+  const text = (files: string, path: string) => readFileSync(join(files, path), "utf8");
+
   it("of 2008 R2 on a BIOS machine gets drivers, addresses and a first boot, in both control sets", async () => {
-    const guest: PhonyWindows = {
-      productName: "Windows Server 2008 R2 Standard",
-      version: [6, 1],
-      build: 7601,
-      server: true,
-      controlSets: [1, 2],
-      system: staticCard("ControlSet001"),
-    };
-    await capture("old", [guest], "mbr");
+    await capture("old");
     const script = join(folder, "mine.bat");
     writeFileSync(script, "echo mine\r\n");
     const result = await doppel.json(
@@ -105,14 +192,9 @@ describe.skipIf(!possible)("a Windows guest", () => {
       ...["--guest-agent", "--firstboot", script],
     );
     expect(result.steps).toContainEqual(expect.objectContaining({ name: "disk-drivers" }));
-    const found = await look("old-kvm", [
-      "/dev/sda1:/Windows/System32/config/SYSTEM",
-      "/dev/sda1:/Windows/System32/config/SOFTWARE",
-      "/dev/sda1:/Windows/System32/drivers/viostor.sys",
-      "/dev/sda1:/Windows/doppel-firstboot/scripts/0002-drivers.cmd",
-      "/dev/sda1:/Windows/doppel-firstboot/scripts/0004-network.ps1",
-    ]);
-    const system = await registry(join(folder, "old-kvm.0"));
+    const files = await look("old-kvm", 1);
+    const found = readdirSync(files, { recursive: true });
+    const system = await registry(join(files, "Windows/System32/config/SYSTEM"));
     for (const set of ["ControlSet001", "ControlSet002"]) {
       expect(system).toEqual(
         expect.arrayContaining([
@@ -128,22 +210,22 @@ describe.skipIf(!possible)("a Windows guest", () => {
     }
     expect(system).toContain("/MountedDevices/\\DosDevices\\D:,BINARY,%01%02%03%04%00%00%10%00");
     expect(system.join("\n")).not.toContain("DriverDatabase");
-    expect(await registry(join(folder, "old-kvm.1"))).toContain(
+    expect(await registry(join(files, "Windows/System32/config/SOFTWARE"))).toContain(
       "/Microsoft/Windows/CurrentVersion/DevicePath,EXPAND_SZ,%25SystemRoot%25\\inf;%25SystemRoot%25\\Drivers\\VirtIO",
     );
     // The server's own drivers, of the right architecture, with the original hive beside the new one.
-    expect(await must("cat", join(folder, "old-kvm.2"))).toBe("viostor 2k8R2 amd64 sys");
+    expect(text(files, "Windows/System32/drivers/viostor.sys")).toBe("viostor 2k8R2 amd64 sys");
     expect(found).toContain("Windows/Drivers/VirtIO/netkvm.inf");
-    expect(found).not.toContain(".pdb");
+    expect(found.join("\n")).not.toContain(".pdb");
     expect(found).toContain("Windows/System32/config/SYSTEM.doppel-original");
     expect(found).toContain("Windows/doppel-firstboot/scripts/0006-mine.cmd");
     expect(found).toContain("Windows/Drivers/VirtIO/qemu-ga.msi");
-    const drivers = await must("cat", join(folder, "old-kvm.3"));
+    const drivers = text(files, "Windows/doppel-firstboot/scripts/0002-drivers.cmd");
     const temporary = drivers.indexOf("CriticalDeviceDatabase\\PCI#VEN_1AF4&DEV_1001&REV_00");
     expect(drivers.indexOf("netkvm.inf")).toBeGreaterThan(0);
     expect(temporary).toBeGreaterThan(drivers.indexOf("netkvm.inf"));
     expect(drivers.indexOf("viostor.inf")).toBeGreaterThan(temporary);
-    const network = await must("cat", join(folder, "old-kvm.4"));
+    const network = text(files, "Windows/doppel-firstboot/scripts/0004-network.ps1");
     expect(network).toContain("Mac = '0C:C4:7A:1A:2B:3C'");
     expect(network).toContain("Addresses = @('10.0.0.5', '10.0.0.6')");
     expect(network).toContain("Dns = @('10.0.0.53', '10.0.0.54')");
@@ -153,38 +235,20 @@ describe.skipIf(!possible)("a Windows guest", () => {
   });
 
   it("of 2022 on a UEFI machine uses the driver database, and firmware finds its loader", async () => {
-    const guest: PhonyWindows = {
-      productName: "Windows Server 2022 Datacenter",
-      version: [10, 0],
-      build: 20348,
-      server: true,
-      uefi: true,
-      driverDatabase: true,
-      system: [
-        {
-          key: "ControlSet001\\Services\\vioscsi\\StartOverride",
-          set: { "0": { type: "dword", number: 3 } },
-        },
-      ],
-    };
-    await capture("new", [guest], "gpt");
+    await capture("new");
     const iso = join(folder, "virtio-win.iso");
     await must("xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-o", iso, virtioWin);
     await doppel.json("convert", "new", "--to", "kvm", "--name", "new-kvm", "--virtio-win", iso);
-    await look("new-kvm", [
-      "/dev/sda2:/Windows/System32/config/SYSTEM",
-      "/dev/sda2:/Windows/Drivers/VirtIO/viostor.sys",
-      "/dev/sda1:/EFI/Boot/bootx64.efi",
-      "/dev/sda1:/EFI/Microsoft/Boot/BCD",
-    ]);
-    const system = await registry(join(folder, "new-kvm.0"));
+    const files = await look("new-kvm", 2);
+    const esp = await look("new-kvm", 1);
+    const system = await registry(join(files, "Windows/System32/config/SYSTEM"));
     expect(system).toContain(
       "/DriverDatabase/DriverInfFiles/viostor.inf/Active,SZ,viostor.inf_amd64_0000000000000000",
     );
     expect(system.join("\n")).not.toMatch(/StartOverride|CriticalDeviceDatabase/);
-    expect(await must("cat", join(folder, "new-kvm.1"))).toBe("viostor 2k22 amd64 sys");
-    expect(await must("cat", join(folder, "new-kvm.2"))).toBe("the boot manager");
-    const store = (await registry(join(folder, "new-kvm.3"))).join("\n");
+    expect(text(files, "Windows/Drivers/VirtIO/viostor.sys")).toBe("viostor 2k22 amd64 sys");
+    expect(text(esp, "EFI/Boot/bootx64.efi")).toBe("the boot manager");
+    const store = (await registry(join(esp, "EFI/Microsoft/Boot/BCD"))).join("\n");
     expect(store).toContain(`/Objects/${DEFAULT_ENTRY}/Elements/12000004/Element,SZ,Windows`);
     expect(store).not.toContain("16000046");
     const junk = join(folder, "junk.iso");
@@ -197,24 +261,10 @@ describe.skipIf(!possible)("a Windows guest", () => {
   });
 
   it("for Hyper-V and VMware has its own drivers started, and needs no ISO", async () => {
-    const guest: PhonyWindows = {
-      productName: "Windows 10 Pro",
-      version: [10, 0],
-      build: 19045,
-      driverDatabase: true,
-      drivers: ["vmbus", "storvsc", "lsi_sas"],
-      system: ["vmbus", "storvsc", "LSI_SAS", "intelide"].flatMap((name) => [
-        { key: `ControlSet001\\Services\\${name}`, set: { Start: { type: "dword" as const, number: 3 } } },
-        {
-          key: `ControlSet001\\Services\\${name}\\StartOverride`,
-          set: { "0": { type: "dword" as const, number: 3 } },
-        },
-      ]),
-    };
-    await capture("desk", [guest], "gpt");
+    await capture("desk");
     await doppel.json("convert", "desk", "--to", "hyperv", "--name", "desk-hyperv");
-    await look("desk-hyperv", ["/dev/sda1:/Windows/System32/config/SYSTEM"]);
-    const system = (await registry(join(folder, "desk-hyperv.0"))).join("\n");
+    const files = await look("desk-hyperv", 1);
+    const system = (await registry(join(files, "Windows/System32/config/SYSTEM"))).join("\n");
     expect(system).toContain("/ControlSet001/Services/vmbus/Start,DWORD,0x00000000");
     expect(system).toContain("/ControlSet001/Services/storvsc/Start,DWORD,0x00000000");
     expect(system).not.toMatch(/Services\/(?:vmbus|storvsc)\/StartOverride/);
@@ -226,28 +276,7 @@ describe.skipIf(!possible)("a Windows guest", () => {
   });
 
   it("is refused hibernated, dirty, too old, on a dynamic disk, and for what Windows does otherwise (exit 3)", async () => {
-    const windows10 = { productName: "Windows 10 Pro", version: [10, 0] as [number, number], build: 19045 };
-    const guests: PhonyWindows[] = [
-      windows10,
-      { ...windows10, hibernated: true },
-      { ...windows10, dirty: true },
-      { ...windows10, dirtyHive: true },
-      { ...windows10, productName: "Windows XP", version: [5, 1], build: 2600 },
-      {
-        ...windows10,
-        system: [1, 2].map((card) => ({
-          key: `ControlSet001\\Services\\Tcpip\\Parameters\\Interfaces\\${CARD.replace("a", String(card))}`,
-          set: {
-            EnableDHCP: { type: "dword" as const, number: 0 },
-            IPAddress: { type: "multi-sz" as const, texts: [`10.0.${card}.5`] },
-            SubnetMask: { type: "multi-sz" as const, texts: ["255.255.255.0"] },
-          },
-        })),
-      },
-    ];
-    using disk = new DiskImage((guests.length * 64 + 2) * 1024 * 1024);
-    await windowsDisk(disk.path, guests, "gpt");
-    await using opened = await openDisk(disk.path);
+    await using opened = await openDisk(disks.refused.path);
     const { guestfish } = opened;
     await guestfish.run("inspect-os");
     const plan = async (partition: number, wishes: Partial<Wishes> = { virtioWin: DRIVERS }) => {
