@@ -89,7 +89,30 @@ export interface RunningProgram {
 
 const STDERR_TAIL_CHARACTERS = 16 * 1024;
 
-/** Starts a program with an argument array; it ends at the latest with us. */
+/** What exec(3) and setpriv(1) end with when a program is not there. */
+const NOT_FOUND = 127;
+
+/**
+ * As `startProgram`, for a server, which nothing on its standard input would tell that we were killed: the kernel kills it when
+ * we end, however that comes.
+ */
+export function startServer(file: string, args: string[]): RunningProgram {
+  const server = startProgram("setpriv", ["--pdeathsig", "KILL", file, ...args]);
+  const exited = server.exited.then((how) => {
+    if (how.code === NOT_FOUND) throw missing(file);
+    return how;
+  });
+  exited.catch(() => {});
+  return {
+    ...server,
+    exited,
+    get stderrTail() {
+      return server.stderrTail;
+    },
+  };
+}
+
+/** Starts a program with an argument array; it ends when its standard input does, which is at the latest with us. */
 export function startProgram(file: string, args: string[]): RunningProgram {
   const child = execa(file, args, { buffer: false, reject: false, stdin: "pipe", cleanup: true });
   let stderr = "";

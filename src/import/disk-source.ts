@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DoppelError, EXIT, wrapError } from "../errors.ts";
 import type { ByteSource } from "../image/byte-source.ts";
-import { startProgram } from "../run-program.ts";
+import { startServer } from "../run-program.ts";
 import { type DiskFormat, detectFormat, formatNamed, HEAD_BYTES, TAIL_BYTES } from "./disk-format.ts";
 import { refuseExternalFiles } from "./external-files.ts";
 
@@ -160,7 +160,7 @@ async function serve(
   signal: AbortSignal | undefined,
 ): Promise<() => Promise<void>> {
   const options = ["--read-only", "--persistent", `--shared=${CONNECTIONS}`, `--socket=${socketPath}`];
-  const server = startProgram("qemu-nbd", [...options, `json:${JSON.stringify(node)}`]);
+  const server = startServer("qemu-nbd", [...options, `json:${JSON.stringify(node)}`]);
   server.stdin.end();
   server.stdout.resume();
   const stop = async () => {

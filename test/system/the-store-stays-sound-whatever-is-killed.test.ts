@@ -12,6 +12,7 @@ import { Doppel, packageRoot, possible, Source } from "./doppel.ts";
 const SEED = Number(process.env.DOPPEL_SEED ?? Date.now() % 1_000_000);
 const KILLS = Number(process.env.DOPPEL_KILLS ?? 200);
 const AT_ONCE = 6;
+const LONGEST = ["capture", "import"];
 /** Of those that run at once; the others are what the killed ones have for company. */
 const KILLED_AT_ONCE = 5;
 
@@ -43,6 +44,7 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     pushVolatile: (n) => ["push", `volatile:${n % 4}`, `${registry.host}/volatile:${n % 3}`],
     pull: (n) => ["pull", `${registry.host}/site:${n % 3}`, `pulled:${n % 3}`],
     load: () => ["load", tar],
+    import: (n) => ["import", source.image.path, "--name", `imported:${n % 2}`, "--no-inspect"],
     tag: (n) => ["images", "tag", `volatile:${n % 4}`, `named:${n % 2}`],
     remove: (n) => ["images", "rm", REMOVABLE[n % REMOVABLE.length] ?? "", "--grace", "0s"],
     promote: (n) => ["images", "promote", `kept:${n % 4}`, "kept:stable"],
@@ -55,10 +57,11 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
   const REMOVABLE = [
     ...["volatile:0", "volatile:1", "volatile:2", "volatile:3", "named:0", "named:1", "loaded:0", "loaded:1"],
     ...["captured:0", "captured:1", "captured:2", "pulled:0", "pulled:1", "pulled:2"],
+    ...["imported:0", "imported:1"],
   ];
-  /** Captures take the longest. */
+  /** Captures and imports take the longest. */
   const CHOICES = [
-    ...Object.keys(operations).flatMap((name) => (name === "capture" ? [name] : [name, name])),
+    ...Object.keys(operations).flatMap((name) => (LONGEST.includes(name) ? [name] : [name, name])),
     ...["remove", "remove", "collect"],
   ];
 
