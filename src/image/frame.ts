@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
-import { Compressor, decompress } from "zstd-napi";
+import { Compressor } from "zstd-napi";
+import binding from "zstd-napi/binding.js";
 import { CLUSTER_BYTES, HASH_BYTES } from "./cluster.ts";
 
 const LEVEL = 3;
+const decompressor = new binding.DCtx();
 /** What precedes the payload of a raw frame: magic, descriptor, content size, header of a raw block (RFC 8878, 3.1.1). */
 const RAW_HEADER = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x64, 0x00, 0xff, 0x01, 0x00, 0x08]);
 const CHECKSUM_BYTES = 4;
@@ -35,14 +37,15 @@ export function decodeFrame(frame: Buffer, hash: Buffer): Buffer | string {
   const declared = declaredBytes(frame);
   if (declared !== CLUSTER_BYTES)
     return `its frame declares ${declared ?? "no"} bytes instead of ${CLUSTER_BYTES}`;
-  let cluster: Buffer;
+  // Of fixed size: another frame may follow the first, and would be unfolded whatever the first one declares.
+  const cluster = Buffer.allocUnsafe(CLUSTER_BYTES);
+  let bytes: number;
   try {
-    cluster = decompress(frame);
+    bytes = decompressor.decompress(cluster, frame);
   } catch (error) {
     return `its frame does not decompress (${error instanceof Error ? error.message : String(error)})`;
   }
-  if (cluster.length !== CLUSTER_BYTES)
-    return `its frame holds ${cluster.length} bytes instead of ${CLUSTER_BYTES}`;
+  if (bytes !== CLUSTER_BYTES) return `its frame holds ${bytes} bytes instead of ${CLUSTER_BYTES}`;
   return clusterHash(cluster).equals(hash) ? cluster : "its content does not match its hash";
 }
 
