@@ -1,11 +1,11 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
 import { Users, WebServer } from "../../fixtures/farm/web.ts";
 import { AFTER_SWITCH, BEFORE_SWITCH, openRouter, WITHOUT_OLD } from "../../src/farm/routers/index.ts";
 import type { Router } from "../../src/farm/routers/router.ts";
-import { possible } from "./doppel.ts";
+import { packageRoot, possible, runCommand } from "./doppel.ts";
 import { FarmLab, sshSettings } from "./farm-lab.ts";
 
 const WATCH = { watch: "2s", drain: "2s" };
@@ -166,6 +166,23 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     expect(stderr).toContain("web1 has no live.ssh");
   });
 
+  it("is upgraded by the example of a pipeline, which keeps the evidence", async () => {
+    describeFarm();
+    const results = join(lab.folder, "results");
+    const { code, stderr } = await runCommand(join(packageRoot, "docs/examples/upgrade.sh"), [lab.file], {
+      PATH: `${packageRoot}/bin:${process.env.PATH}`,
+      DOPPEL_HOME: lab.doppel.home,
+      RESULTS: results,
+    });
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH, persisted: AFTER_SWITCH });
+    expect(readFileSync(join(results, "audit.md"), "utf8")).toContain(
+      "begins: give the site's users the new version",
+    );
+    expect(readFileSync(join(results, "checks.xml"), "utf8")).toContain('failures="0"');
+    await lab.json("rollback");
+  });
+
   it("is cleaned when the user says so, and not before the switch: nothing leads to the old version, and nothing back to it", async () => {
     describeFarm();
     const early = await lab.run("clean", "--yes");
@@ -183,7 +200,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     const { code, stderr } = await lab.doppel.runWithoutTerminal("farm", "clean", lab.file);
     expect({ code, stderr }).toMatchObject({
       code: 3,
-      stderr: expect.stringContaining("say --yes [not-confirmed]"),
+      stderr: expect.stringContaining("[not-confirmed] - without a terminal say --yes"),
     });
     expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH });
     await lab.json("clean", "--yes");
