@@ -18,14 +18,14 @@ export function migrationCommand(): Command {
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: { engine: MigrationEngine; json?: boolean }) => {
       const verdict = await judgeMigration(await readFile(file, "utf8"), flags.engine);
-      if (flags.json) printJson(forJson(verdict));
+      if (flags.json) printJson(verdictForJson(verdict));
       else process.stdout.write(describe(file, verdict));
       if (verdict.refused > 0) process.exitCode = EXIT.refused;
     });
 }
 
 /** A program that reads the verdict has the file; the statements' whole text and how they are run stay out. */
-function forJson({ engine, statements, refused }: MigrationVerdict) {
+export function verdictForJson({ engine, statements, refused }: MigrationVerdict) {
   return {
     engine,
     refused,

@@ -13,6 +13,7 @@ export async function openFarm(path: string): Promise<OpenFarm> {
   const farm = await loadFarm(path);
   const store = await ImageStore.open();
   const context = new FarmContext(farm, store);
+  context.tell = (line) => void process.stderr.write(`${line}\n`);
   return {
     context,
     journal: context.journal,

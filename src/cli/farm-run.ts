@@ -5,7 +5,7 @@ import { makeFlow } from "../farm/flows/flows.ts";
 import { runFlow } from "../farm/flows/run-flow.ts";
 import type { Json } from "../farm/journal/entry.ts";
 import { FarmLease } from "../farm/journal/lease.ts";
-import { foldJournal, type StepState, unfinishedRun } from "../farm/journal/state.ts";
+import { foldJournal, unfinishedRun } from "../farm/journal/state.ts";
 import { planFlow } from "../farm/plan.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";
 import { flowText } from "./farm-plan-text.ts";
@@ -34,26 +34,16 @@ export function farmProvisionCommand(): Command {
 
 /** `doppel farm switch FARM.yaml`. */
 export function farmSwitchCommand(): Command {
-  return plainCommand(
-    "switch",
-    "give the site's users the new version in one step, watch it, and lead them back when it fails",
-  );
-}
-
-/** `doppel farm rollback FARM.yaml`. */
-export function farmRollbackCommand(): Command {
-  return plainCommand("rollback", "lead the site's users back to the old version");
-}
-
-function plainCommand(name: string, description: string): Command {
-  return new Command(name)
-    .description(description)
+  return new Command("switch")
+    .description(
+      "give the site's users the new version in one step, watch it, and lead them back when it fails",
+    )
     .argument("<file>", "the farm file")
     .option("--dry-run", "say what would be done, and touch nothing")
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: RunFlags) => {
       await using opened = await openFarm(file);
-      await runFarmFlow(opened, name, {}, flags);
+      await runFarmFlow(opened, "switch", {}, flags);
     });
 }
 
@@ -84,22 +74,29 @@ async function resume(file: string, flags: RunFlags): Promise<void> {
       exitCode: EXIT.refused,
     });
   }
-  await runFarmFlow(opened, unfinished.flow, unfinished.arguments, flags, unfinished.run);
+  await runFarmFlow(opened, unfinished.flow, unfinished.arguments, flags, { resumes: unfinished.run });
 }
 
-/** Runs a flow, or with `dryRun` says what it would do, and prints the result. */
+interface FlowOptions {
+  /** The run that this one goes on with. */
+  resumes?: number;
+  /** What the result has besides the steps; asked once they are done. */
+  more?: () => Promise<Record<string, unknown>>;
+}
+
+/** Runs a command of the farm under a lease, or says what it would do. */
 export async function runFarmFlow(
   { context, journal }: OpenFarm,
   name: string,
   args: Json,
   flags: RunFlags,
-  resumes?: number,
+  { resumes, more }: FlowOptions = {},
 ): Promise<void> {
   const signal = interruptSignal();
   const flow = await makeFlow(context, name, args);
   if (flags.dryRun) {
     const planned = await planFlow(flow, context, foldJournal(journal.entries()), signal);
-    if (flags.json) printJson(planned);
+    if (flags.json) printJson({ ...planned, ...(await more?.()) });
     else process.stdout.write(flowText(planned));
     return;
   }
@@ -111,12 +108,10 @@ export async function runFarmFlow(
     ...(resumes === undefined ? {} : { resumes }),
   });
   const steps = foldJournal(journal.entries().filter((entry) => entry.sequence >= runNumber)).steps;
-  report(flow.name, context.farm.spec.name, runNumber, steps, flags);
-}
-
-function report(flow: string, farm: string, run: number, steps: readonly StepState[], flags: RunFlags): void {
-  if (flags.json) printJson({ farm, flow, run, steps });
-  else process.stdout.write(`${flow} of ${farm} is done: ${steps.length} steps\n`);
+  const farm = context.farm.spec.name;
+  const facts = await more?.();
+  if (flags.json) printJson({ farm, flow: flow.name, run: runNumber, steps, ...facts });
+  else process.stdout.write(`${flow.name} of ${farm} is done: ${steps.length} steps\n`);
 }
 
 function logStep(step: Step, what: string, message?: string): void {

@@ -1,14 +1,11 @@
 import { Command } from "commander";
 import { farmCheckCommand } from "./farm-check.ts";
 import { farmCleanCommand } from "./farm-clean.ts";
+import { farmDatabasesCommand } from "./farm-databases.ts";
 import { migrationCommand } from "./farm-migration.ts";
 import { farmPlanCommand } from "./farm-plan.ts";
-import {
-  farmProvisionCommand,
-  farmResumeCommand,
-  farmRollbackCommand,
-  farmSwitchCommand,
-} from "./farm-run.ts";
+import { farmRollbackCommand } from "./farm-rollback.ts";
+import { farmProvisionCommand, farmResumeCommand, farmSwitchCommand } from "./farm-run.ts";
 import { farmSchemaCommand } from "./farm-schema.ts";
 import { farmStatusCommand } from "./farm-status.ts";
 
@@ -19,6 +16,7 @@ export function farmCommand(): Command {
     .addCommand(farmPlanCommand())
     .addCommand(farmProvisionCommand())
     .addCommand(farmCheckCommand())
+    .addCommand(farmDatabasesCommand())
     .addCommand(farmSwitchCommand())
     .addCommand(farmRollbackCommand())
     .addCommand(farmCleanCommand())

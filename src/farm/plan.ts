@@ -1,9 +1,8 @@
 import type { FarmContext } from "./context.ts";
 import { mapBounded } from "./engine/bounded.ts";
-import type { Direction } from "./engine/converge.ts";
-import type { Step } from "./engine/step.ts";
+import type { Direction, Step } from "./engine/step.ts";
 import type { FarmFlow } from "./flows/flow.ts";
-import { FLOW_NAMES, makeFlow } from "./flows/flows.ts";
+import { makeFlow, PLANNED_FLOWS } from "./flows/flows.ts";
 import { type GateResult, lookAtGates } from "./gates/pass-gates.ts";
 import type { Json } from "./journal/entry.ts";
 import type { FarmState, RunState, StepState } from "./journal/state.ts";
@@ -44,8 +43,10 @@ export async function planFarm(
   const { farm } = context;
   const last = state.runs.at(-1);
   const flows: PlannedFlow[] = [];
-  for (const name of FLOW_NAMES)
-    flows.push(await planFlow(await makeFlow(context, name, {}), context, state, signal));
+  for (const name of PLANNED_FLOWS) {
+    const flow = await makeFlow(context, name, {});
+    if (flow.stages.length > 0) flows.push(await planFlow(flow, context, state, signal));
+  }
   return {
     farm: farm.spec.name,
     file: { path: farm.path, digest: farm.digest },
@@ -62,10 +63,10 @@ export async function planFlow(
   signal: AbortSignal,
 ): Promise<PlannedFlow> {
   const stages: PlannedFlow["stages"] = [];
-  for (const { title, lanes } of flow.stages) {
+  for (const { title, lanes, direction = flow.direction } of flow.stages) {
     const done = stages.every((stage) => stage.lanes.flat().every((step) => step.state === "as it is"));
     // What stands on a step that is not done cannot be looked at; the way back stands on nothing.
-    const look = { direction: flow.direction, open: done || flow.direction === "undo", state, signal };
+    const look = { direction, open: done || flow.direction === "undo", state, signal };
     const planned = await mapBounded(lanes, context.farm.spec.parallel, (lane) => planLane(lane, look));
     stages.push({ title, lanes: planned });
   }

@@ -5,24 +5,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MariadbServer, PostgresServer } from "../../fixtures/databases.ts";
 import { must, possible } from "./doppel.ts";
-import { FarmLab, sshSettings } from "./farm-lab.ts";
+import { FarmLab, sshSettings, startSite } from "./farm-lab.ts";
 
 interface Report {
   passed: boolean;
   cells: { id: string; passed: boolean; message: string; latencyMs: number | null }[];
-}
-
-/** What a router's shadow address does: one shadow after the other answers. */
-async function startSite(boxes: () => string[]): Promise<Server> {
-  let requests = 0;
-  const server = createServer((request, response) => {
-    const names = boxes();
-    response.setHeader("X-Box", names[requests++ % names.length] ?? "");
-    response.statusCode = request.url === "/missing" ? 404 : 200;
-    response.end("the new shop");
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return server;
 }
 
 describe.skipIf(!possible || !PostgresServer.available() || !MariadbServer.available())(

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { DatabaseAddress } from "../../src/farm/databases/address.ts";
-import { applyMigration, type ExpandEvent, expandDatabase } from "../../src/farm/databases/expand.ts";
+import { applyMigration, type ExpandEvent, requireSafetyCopy } from "../../src/farm/databases/expand.ts";
 import { judgeMigration } from "../../src/farm/databases/migration.ts";
 import { type DatabaseServer, SERVERS, type Sql, shop, sqlOf } from "./farm-databases.ts";
 
@@ -109,9 +109,7 @@ for (const { engine, start, possible } of SERVERS) {
     });
 
     it("is refused without a safety copy", async () => {
-      const migration = await judgeMigration(ADD_COLUMN[engine], engine);
-      const gates = { safetyCopy: undefined, copy: address, checkOldVersion: async () => {} };
-      await expect(expandDatabase(address, migration, gates)).rejects.toMatchObject({
+      await expect(requireSafetyCopy(address, undefined)).rejects.toMatchObject({
         code: "no-safety-copy",
         exitCode: 3,
       });

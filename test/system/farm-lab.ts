@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { stringify } from "yaml";
@@ -73,6 +74,19 @@ export class FarmLab implements AsyncDisposable {
     rmSync(this.folder, { recursive: true, force: true });
     rmSync(join("/var/lib/doppel", this.name), { recursive: true, force: true });
   }
+}
+
+/** What a router's shadow address does: one shadow after the other answers. */
+export async function startSite(boxes: () => string[]): Promise<Server> {
+  let requests = 0;
+  const server = createServer((request, response) => {
+    const names = boxes();
+    response.setHeader("X-Box", names[requests++ % names.length] ?? "");
+    response.statusCode = request.url === "/missing" ? 404 : 200;
+    response.end("the new shop");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
 }
 
 export function sshSettings(sshd: Sshd) {

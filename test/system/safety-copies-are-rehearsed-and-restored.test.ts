@@ -13,18 +13,13 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type DatabaseAddress, parseDatabaseUrl } from "../../src/farm/databases/address.ts";
 import { engineOf } from "../../src/farm/databases/engines.ts";
-import { expandDatabase } from "../../src/farm/databases/expand.ts";
-import { judgeMigration } from "../../src/farm/databases/migration.ts";
+import { requireSafetyCopy } from "../../src/farm/databases/expand.ts";
 import { restoreDatabase, undoRestore, writesSince } from "../../src/farm/databases/restore.ts";
 import { makeSafetyCopy, verifySafetyCopy } from "../../src/farm/databases/safety-copy.ts";
 import { dropTestCopy, makeTestCopy } from "../../src/farm/databases/test-copy.ts";
 import { must } from "./doppel.ts";
 import { type DatabaseServer, databases, SERVERS, type Sql, shop, sqlOf } from "./farm-databases.ts";
 
-const MIGRATION = {
-  postgres: "ALTER TABLE accounts ADD COLUMN nickname text",
-  mysql: "ALTER TABLE accounts ADD COLUMN nickname varchar(50), ALGORITHM=INSTANT",
-};
 const BROKEN_DUMP = { postgres: "PGDMP", mysql: "SELECT 1; THIS IS NO SQL;" };
 
 for (const { engine, start, possible } of SERVERS) {
@@ -118,9 +113,7 @@ for (const { engine, start, possible } of SERVERS) {
       const corrupt = { code: "copy-corrupt", exitCode: 4 };
       await expect(verifySafetyCopy(copy)).rejects.toMatchObject(corrupt);
       await expect(restoreDatabase(address, copy)).rejects.toMatchObject(corrupt);
-      const migration = await judgeMigration(MIGRATION[engine], engine);
-      const gates = { safetyCopy: copy, copy: address, checkOldVersion: async () => {} };
-      await expect(expandDatabase(address, migration, gates)).rejects.toMatchObject(corrupt);
+      await expect(requireSafetyCopy(address, copy)).rejects.toMatchObject(corrupt);
       rmSync(file);
       await expect(verifySafetyCopy(copy)).rejects.toMatchObject(corrupt);
       expect(await databases(server, address.database)).toEqual([address.database]);
@@ -167,35 +160,12 @@ for (const { engine, start, possible } of SERVERS) {
       await undone.end();
     });
 
-    it("gates an expansion, which is tried on a copy under the old version's checks first", async () => {
+    it("is of this database and rehearsed, else nothing is expanded", async () => {
       const safetyCopy = await makeSafetyCopy(address, join(folder, "shop.dump"));
-      const migration = await judgeMigration(MIGRATION[engine], engine);
-      const copy = await makeTestCopy(address);
-      expect(copy.how).toBe("dump");
-      const failing = async () => {
-        throw new Error("the old version cannot live with it");
-      };
-      const gates = { safetyCopy, copy: copy.address, checkOldVersion: failing as () => Promise<void> };
-      await expect(expandDatabase(address, migration, gates)).rejects.toThrow("cannot live with it");
-      await expect(sql("SELECT nickname FROM accounts")).rejects.toThrow();
-      const other = {
-        ...gates,
-        checkOldVersion: async () => {},
-        safetyCopy: { ...safetyCopy, identity: "other" },
-      };
-      await expect(expandDatabase(address, migration, other)).rejects.toMatchObject({
-        code: "no-safety-copy",
-      });
-      let checked = "";
-      const checkOldVersion = async (database: DatabaseAddress) => {
-        checked = database.database;
-      };
-      const { onLive } = await expandDatabase(address, migration, { ...gates, checkOldVersion });
-      expect(checked).toBe(copy.address.database);
-      expect(onLive).toMatchObject([{ ran: true, attempts: 1 }]);
-      await sql("SELECT nickname FROM accounts");
-      await dropTestCopy(copy);
-      expect(await databases(server, address.database)).toEqual([address.database]);
+      await requireSafetyCopy(address, safetyCopy);
+      const { rehearsal: _, ...unrehearsed } = safetyCopy;
+      for (const other of [unrehearsed, { ...safetyCopy, identity: "other" }])
+        await expect(requireSafetyCopy(address, other)).rejects.toMatchObject({ code: "no-safety-copy" });
     });
 
     it("has a test copy where it is wanted, but never over the live database or another one", async () => {

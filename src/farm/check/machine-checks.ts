@@ -3,6 +3,7 @@ import { runRemote } from "../machines/remote.ts";
 import type { Shadow } from "../machines/shadow.ts";
 import { fromInside } from "./dial.ts";
 import { ask, judgeAnswer } from "./http.ts";
+import { judgeOutput } from "./judge.ts";
 import { looked, type Outcome } from "./outcome.ts";
 
 /** A check that needs nothing but the shadow: its own service, a port, a command inside. */
@@ -12,7 +13,11 @@ export async function checkShadow(
   signal: AbortSignal,
 ): Promise<Outcome> {
   return await looked(check.timeout, signal, async (limit) => {
-    if (check.kind === "command") return await commandInside(check, shadow, limit);
+    if (check.kind === "command")
+      return judgeOutput(
+        await runRemote(await shadow.connect(limit), check.run, check.timeout, limit),
+        check,
+      );
     const host = await shadow.requireAddress();
     const port = check.port ?? shadow.servicePort;
     if (check.kind === "tcp") return await reaches(shadow, check.host ?? host, port, limit);
@@ -29,22 +34,4 @@ export async function reaches(shadow: Shadow, host: string, port: number, signal
   const socket = await fromInside(shadow)(host, port, signal);
   socket.destroy();
   return { passed: true, message: `connected to ${host} port ${port}` };
-}
-
-async function commandInside(
-  check: Extract<ReadinessCheck, { kind: "command" }>,
-  shadow: Shadow,
-  signal: AbortSignal,
-): Promise<Omit<Outcome, "latencyMs">> {
-  const result = await runRemote(await shadow.connect(signal), check.run, check.timeout, signal);
-  if (result.code !== check.exit) {
-    const words = (result.stderr.trim() || result.stdout.trim()).split("\n").at(-1) ?? "";
-    return {
-      passed: false,
-      message: `exit code ${result.code} instead of ${check.exit}${words && `: ${words}`}`,
-    };
-  }
-  if (check.contains !== undefined && !result.stdout.includes(check.contains))
-    return { passed: false, message: `its output lacks '${check.contains}'` };
-  return { passed: true, message: `exit code ${result.code}` };
 }

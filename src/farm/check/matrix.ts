@@ -1,15 +1,13 @@
 import type { FarmContext } from "../context.ts";
-import { parseDatabaseUrl } from "../databases/address.ts";
-import { readSecret } from "../databases/secret.ts";
 import { mapBounded } from "../engine/bounded.ts";
 import type { FarmCheck } from "../file/checks.ts";
 import type { FarmDatabase, SqlDatabase } from "../file/databases.ts";
-import type { SecretReference } from "../file/values.ts";
 import type { Evidence } from "../journal/entry.ts";
 import { runRemote } from "../machines/remote.ts";
 import type { Shadow } from "../machines/shadow.ts";
 import { type Cell, expectedCells } from "./cells.ts";
 import { fromInside, fromOutside } from "./dial.ts";
+import { judgeRow } from "./judge.ts";
 import { checkShadow, reaches } from "./machine-checks.ts";
 import { looked, type Outcome } from "./outcome.ts";
 import { checkCertificate, checkSite, reachShadows } from "./outside.ts";
@@ -18,12 +16,15 @@ import { askDatabase } from "./sql.ts";
 /** Of the matrix itself; the file's own checks have theirs. */
 const CELL_MS = 15_000;
 
-/** Looks at every cell of the farm, several at once. A cell without a result is a failed one. */
-export async function runMatrix(context: FarmContext, signal: AbortSignal): Promise<Evidence[]> {
+/** Looks at every cell of the farm, or at those that are named, several at once. A cell without a result is a failed one. */
+export async function runMatrix(
+  context: FarmContext,
+  signal: AbortSignal,
+  cells: readonly Cell[] = expectedCells(context.farm.spec),
+): Promise<Evidence[]> {
   const { spec } = context.farm;
   const shadows = reachShadows(context, CELL_MS, signal);
   shadows.catch(() => {});
-  const cells = expectedCells(spec);
   return await mapBounded(cells, spec.parallel, async (cell) => {
     const outcome = await lookAt(cell, context, shadows, signal);
     return { ...cell, ...outcome, time: new Date().toISOString() };
@@ -106,10 +107,7 @@ async function checkSql(
     const database = context.farm.spec.databases.find(({ name }) => name === check.database);
     if (!database || database.engine === "commands")
       return { passed: false, message: `${check.database} is reached by commands, not by SQL` };
-    const answer = await query(context, shadow, database, check.query, limit);
-    if (check.equals === undefined) return { passed: true, message: "the query was answered" };
-    if (answer === check.equals) return { passed: true, message: `the answer is '${check.equals}'` };
-    return { passed: false, message: `the answer is '${answer ?? "nothing"}' instead of '${check.equals}'` };
+    return judgeRow(await query(context, shadow, database, check.query, limit), check.equals);
   });
 }
 
@@ -121,12 +119,6 @@ async function query(
   sql: string,
   signal: AbortSignal,
 ) {
-  const secret = inFolder(database.applicationUrl ?? database.url, context);
-  const address = parseDatabaseUrl(await readSecret(secret, signal));
+  const address = await context.databases.application(database);
   return await askDatabase(fromInside(shadow), address, sql, signal);
-}
-
-/** A secret's file is relative to the folder of the farm file. */
-function inFolder(reference: SecretReference, { farm }: FarmContext): SecretReference {
-  return "file" in reference ? { file: farm.resolve(reference.file) } : reference;
 }

@@ -46,6 +46,21 @@ export function parseDatabaseUrl(url: string): DatabaseAddress {
   };
 }
 
+/** The URL that `parseDatabaseUrl` reads: with the password, so never for a message, a log or a command line. */
+export function formatDatabaseUrl({
+  engine,
+  user,
+  password,
+  host,
+  port,
+  database,
+  tls,
+}: DatabaseAddress): string {
+  const [name, secret, path] = [user, password, database].map(encodeURIComponent);
+  const at = host.includes(":") ? `[${host}]` : host;
+  return `${engine}://${name}:${secret}@${at}:${port}/${path}?sslmode=${tls}`;
+}
+
 /** An address for messages: without the password. */
 export function describeAddress({ engine, user, host, port, database }: DatabaseAddress): string {
   return `${engine}://${user}@${host}:${port}/${database}`;

@@ -9,15 +9,15 @@ import { digestFile, syncFile } from "./copy-file.ts";
 /** How a database of another kind is handled: programs of the user's, each with its words, run without a shell. */
 export interface DatabaseCommands {
   /** Makes the test copy. */
-  copy?: readonly string[];
+  copy?: readonly string[] | undefined;
   /** Writes a safety copy to the file of DOPPEL_COPY_FILE. */
-  safetyCopy?: readonly string[];
+  safetyCopy?: readonly string[] | undefined;
   /** Restores DOPPEL_COPY_FILE to a scratch place and compares; exit code 0 when it is the same. */
-  rehearse?: readonly string[];
+  rehearse?: readonly string[] | undefined;
   /** Applies the file of DOPPEL_MIGRATION_FILE, to the copy or the live database by DOPPEL_TARGET; may be run again. */
-  expand?: readonly string[];
+  expand?: readonly string[] | undefined;
   /** Puts DOPPEL_COPY_FILE in the place of the live database. */
-  restore?: readonly string[];
+  restore?: readonly string[] | undefined;
 }
 
 /** A safety copy that a command wrote. */

@@ -66,5 +66,9 @@ export interface DatabaseEngine {
   load(address: DatabaseAddress, file: string, signal?: AbortSignal): Promise<void>;
   /** Gives the database's name to `replacement`, and its own content to the name `kept`, in one step. */
   replace(address: DatabaseAddress, replacement: string, kept: string): Promise<void>;
+  /** Whether `replace` with these names has come to its end; a part of it that was left is not one. */
+  isReplaced(address: DatabaseAddress, replacement: string, kept: string): Promise<boolean>;
   migrate(address: DatabaseAddress): Promise<MigrationSession>;
+  /** The state of each statement that a migration has recorded there; empty where there was none. */
+  ledger(address: DatabaseAddress): Promise<ReadonlyMap<string, LedgerState>>;
 }

@@ -24,6 +24,19 @@ export const EXPAND_LIMITS: ExpandLimits = {
 
 const LONGEST_BACKOFF_MS = 30_000;
 
+/** How many of a migration's statements a database's ledger has as done. */
+export async function expansionState(
+  address: DatabaseAddress,
+  migration: MigrationVerdict,
+): Promise<{ done: number; total: number }> {
+  const ledger = await engineOf(address).ledger(address);
+  const digest = migrationDigest(migration);
+  const keys = migration.statements.flatMap(({ run }, index) =>
+    run === "skip" ? [] : [`${digest}:${index}`],
+  );
+  return { done: keys.filter((key) => ledger.get(key) === "done").length, total: keys.length };
+}
+
 /** What happened to a statement: `ran` comes before it is known to be recorded, `waits` before another attempt. */
 export interface ExpandEvent {
   step: "begin" | "ran" | "done" | "already" | "waits";
@@ -46,35 +59,6 @@ export interface ExpandedStatement {
   ran: boolean;
   attempts: number;
   seconds: number;
-}
-
-export interface ExpandGates {
-  safetyCopy: SafetyCopy | undefined;
-  /** A copy of the live database, to expand first. */
-  copy: DatabaseAddress;
-  /** The old version's own checks, against the expanded copy; throws when one fails. */
-  checkOldVersion: (copy: DatabaseAddress) => Promise<void>;
-}
-
-/**
- * Expands a live database: the safety copy is verified, the migration is applied to a copy, the old version's checks run
- * there, and then it is applied to the live one.
- *
- * Throws `migration-refused`, `no-safety-copy` (exit 3), `copy-corrupt` (exit 4), and what `applyMigration` throws.
- */
-export async function expandDatabase(
-  live: DatabaseAddress,
-  migration: MigrationVerdict,
-  gates: ExpandGates,
-  options: ExpandOptions = {},
-): Promise<{ onCopy: ExpandedStatement[]; onLive: ExpandedStatement[] }> {
-  refuseNotAdditive(migration);
-  await requireSafetyCopy(live, gates.safetyCopy);
-  const { onEvent: _, ...quiet } = options;
-  const onCopy = await applyMigration(gates.copy, migration, quiet);
-  await gates.checkOldVersion(gates.copy);
-  options.signal?.throwIfAborted();
-  return { onCopy, onLive: await applyMigration(live, migration, options) };
 }
 
 /**
@@ -184,7 +168,11 @@ function refuseNotAdditive({ statements, refused }: MigrationVerdict): void {
   });
 }
 
-async function requireSafetyCopy(live: DatabaseAddress, copy: SafetyCopy | undefined): Promise<void> {
+/**
+ * Holds a database to its safety copy before it is changed: `no-safety-copy` (exit 3) when there is none of this database or
+ * its restore was not rehearsed, `copy-corrupt` (exit 4) when its file is not what was written.
+ */
+export async function requireSafetyCopy(live: DatabaseAddress, copy: SafetyCopy | undefined): Promise<void> {
   const facts = await engineOf(live).facts(live);
   const why =
     copy === undefined
@@ -224,7 +212,7 @@ function lockHeld(
 }
 
 /** The same file gives the same digest, whatever its comments between statements. */
-function migrationDigest({ statements }: MigrationVerdict): string {
+export function migrationDigest({ statements }: MigrationVerdict): string {
   const hash = createHash("sha256");
   for (const { sql } of statements) hash.update(sql).update("\0");
   return hash.digest("hex").slice(0, 32);

@@ -8,6 +8,40 @@ export async function writesSince(address: DatabaseAddress, copy: SafetyCopy): P
   return writesBetween(copy.activity, await engineOf(address).activity(address));
 }
 
+/** The databases that a restore makes; the same ones let a restore that was cut off go on. */
+export interface RestoreNames {
+  /** Where the copy is loaded, before it takes the database's name. */
+  replacement: string;
+  /** What the content from before is called afterwards. */
+  kept: string;
+}
+
+export function restoreNames(database: string): RestoreNames {
+  return { replacement: besideName(database, "restored"), kept: besideName(database, "kept") };
+}
+
+/** How far a restore with these names has come. */
+export async function restoreState(
+  address: DatabaseAddress,
+  { replacement, kept }: RestoreNames,
+): Promise<"new" | "begun" | "done"> {
+  const engine = engineOf(address);
+  const left = await engine.exists(withDatabase(address, replacement));
+  if (left) return "begun";
+  return (await engine.isReplaced(address, replacement, kept)) ? "done" : "new";
+}
+
+/** Clears what a restore left whose databases have changed names already; false when they have not. */
+export async function finishRestore(
+  address: DatabaseAddress,
+  { replacement, kept }: RestoreNames,
+): Promise<boolean> {
+  const engine = engineOf(address);
+  if (!(await engine.isReplaced(address, replacement, kept))) return false;
+  await engine.drop(address, replacement);
+  return true;
+}
+
 export interface Restored {
   /** The database that has the content from before the restore, for `undoRestore`. */
   kept: string;
@@ -25,12 +59,13 @@ export async function restoreDatabase(
   address: DatabaseAddress,
   copy: SafetyCopy,
   signal?: AbortSignal,
+  { replacement, kept }: RestoreNames = restoreNames(address.database),
 ): Promise<Restored> {
   await verifySafetyCopy(copy);
   const engine = engineOf(address);
   const started = performance.now();
-  const replacement = besideName(address.database, "restored");
-  const kept = besideName(address.database, "kept");
+  // What a restore that was cut off had loaded, or had emptied already.
+  await engine.drop(address, replacement);
   await engine.create(address, replacement);
   try {
     await engine.load(withDatabase(address, replacement), copy.file, signal);
@@ -45,8 +80,11 @@ export async function restoreDatabase(
 }
 
 /** Takes a restore back: the database has its content from before it again. What the copy had become is kept; returns its name. */
-export async function undoRestore(address: DatabaseAddress, kept: string): Promise<string> {
-  const aside = besideName(address.database, "aside");
+export async function undoRestore(
+  address: DatabaseAddress,
+  kept: string,
+  aside: string = besideName(address.database, "aside"),
+): Promise<string> {
   await engineOf(address).replace(address, kept, aside);
   return aside;
 }

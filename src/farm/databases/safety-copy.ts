@@ -39,6 +39,8 @@ export interface Rehearsal {
 export interface SafetyCopyOptions {
   /** Restore it into a scratch database and compare; default true. */
   rehearse?: boolean;
+  /** The database to rehearse in, a new one by default; what an earlier rehearsal left there is dropped. */
+  scratch?: string;
   signal?: AbortSignal;
 }
 
@@ -78,7 +80,7 @@ export async function makeSafetyCopy(
   };
   if (options.rehearse === false) return copy;
   try {
-    return { ...copy, rehearsal: await rehearse(engine, address, copy, contents, options.signal) };
+    return { ...copy, rehearsal: await rehearse(engine, address, copy, contents, options) };
   } catch (error) {
     await rm(file, { force: true });
     throw error;
@@ -131,10 +133,10 @@ async function rehearse(
   address: DatabaseAddress,
   copy: SafetyCopy,
   dumped: DatabaseContents,
-  signal?: AbortSignal,
+  { scratch = besideName(address.database, "rehearsal"), signal }: SafetyCopyOptions,
 ): Promise<Rehearsal> {
   const started = performance.now();
-  const scratch = besideName(address.database, "rehearsal");
+  await engine.drop(address, scratch);
   await engine.create(address, scratch);
   try {
     const target = withDatabase(address, scratch);

@@ -2,9 +2,7 @@ import { DoppelError } from "../../errors.ts";
 import type { JournalEvent, Json } from "../journal/entry.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import { mapBounded } from "./bounded.ts";
-import type { Reality, Stage, Step } from "./step.ts";
-
-export type Direction = "do" | "undo";
+import type { Direction, Reality, Stage, Step } from "./step.ts";
 
 export interface ConvergeOptions {
   lease: FarmLease;
@@ -27,7 +25,9 @@ export async function converge(stages: readonly Stage[], options: ConvergeOption
     await mapBounded(stage.lanes, options.parallel, async (lane) => {
       for (const step of lane) {
         if (failures.length > 0 || options.signal.aborted) return;
-        await settle(step, options).catch((error: unknown) => failures.push(error));
+        await settle(step, { ...options, direction: stage.direction ?? options.direction }).catch(
+          (error: unknown) => failures.push(error),
+        );
       }
     });
     options.signal.throwIfAborted();

@@ -1,5 +1,7 @@
 import type { Json } from "../journal/entry.ts";
 
+export type Direction = "do" | "undo";
+
 /** What a probe finds. `partial`: begun and not whole; it is finished by `run`, or cleared away by `undo`. */
 export type Reality =
   | { state: "absent" }
@@ -28,6 +30,8 @@ export interface Step {
 /** Lanes run at the same time, the steps of a lane one after another. */
 export interface Stage {
   title: string;
+  /** Where its steps go, when that is another way than the rest of the flow. */
+  direction?: Direction;
   lanes: Step[][];
 }
 

@@ -1,6 +1,27 @@
 import { z } from "zod";
-import { check } from "./checks.ts";
 import { command, duration, name, path, secret } from "./values.ts";
+
+const oldVersionCommon = {
+  name,
+  timeout: duration.prefault("1m").describe("After that the check has failed."),
+};
+
+/** What the old version must still be able to do with an expanded database. */
+const oldVersionCheck = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("sql"),
+    ...oldVersionCommon,
+    query: z.string().min(1).describe("Asked of the expanded copy."),
+    equals: z.string().optional().describe("What the first column of the first row must be, as text."),
+  }),
+  z.strictObject({
+    kind: z.literal("command"),
+    ...oldVersionCommon,
+    run: command.describe("Runs here, beside the farm file; the copy's URL is in DOPPEL_DATABASE_URL."),
+    exit: z.int().min(0).max(255).default(0),
+    contains: z.string().min(1).optional().describe("Text that its output must contain."),
+  }),
+]);
 
 const common = {
   name,
@@ -17,9 +38,12 @@ const common = {
       timeout: duration.prefault("1m"),
     })
     .optional(),
+  safetyCopies: path
+    .optional()
+    .describe("The folder of the safety copies; by default one in the store's folder."),
   migrations: z.array(path).default([]).describe("SQL files of `databases expand`, in order."),
   oldVersionChecks: z
-    .array(check)
+    .array(oldVersionCheck)
     .default([])
     .describe("The old version's own checks, run against the copy after it was expanded."),
 };
@@ -32,9 +56,9 @@ const sqlDatabase = z.strictObject({
     .optional()
     .describe("With what the application logs in; by default `url`. For the matrix."),
   copy: z
-    .strictObject({ url: secret, method: z.enum(["dump", "template"]).default("dump") })
+    .strictObject({ url: secret })
     .optional()
-    .describe("The test copy: where it is made."),
+    .describe("Where the test copy is made; by default beside the database, as NAME_doppel_copy."),
   lockTimeout: duration.prefault("2s").describe("How long a migration may wait for a lock on live."),
 });
 
@@ -55,3 +79,5 @@ export const database = z.discriminatedUnion("engine", [sqlDatabase, otherDataba
 
 export type FarmDatabase = z.infer<typeof database>;
 export type SqlDatabase = z.infer<typeof sqlDatabase>;
+export type CommandDatabase = z.infer<typeof otherDatabase>;
+export type OldVersionCheck = z.infer<typeof oldVersionCheck>;

@@ -36,6 +36,7 @@ const image = z
 
 const gates = z.strictObject({
   evidence: duration.prefault("15m").describe("How long the result of a check counts."),
+  copies: duration.prefault("24h").describe("How old a safety copy may be when a database is expanded."),
 });
 
 const switching = z.strictObject({

@@ -1,5 +1,4 @@
-import type { Direction } from "../engine/converge.ts";
-import type { Stage } from "../engine/step.ts";
+import type { Direction, Stage } from "../engine/step.ts";
 import type { Gate } from "../gates/gate.ts";
 import type { Json } from "../journal/entry.ts";
 

@@ -3,21 +3,32 @@ import type { FarmContext } from "../context.ts";
 import { reversed } from "../engine/step.ts";
 import type { Json } from "../journal/entry.ts";
 import { cleanFlow } from "./clean.ts";
+import { copyFlow } from "./databases/copy.ts";
+import { expandFlow } from "./databases/expand.ts";
+import { pointFlow } from "./databases/point.ts";
+import { restoreFlow } from "./databases/restore.ts";
 import type { FarmFlow } from "./flow.ts";
 import { provisionFlow } from "./provision.ts";
 import { rollbackFlow, switchFlow } from "./switch.ts";
 
 type MakeFlow = (context: FarmContext, args: Json) => Promise<FarmFlow>;
 
-/** Every command that changes a farm, in the order of an upgrade; `plan` shows them, `resume` goes on with them. */
+/** Every command that changes a farm, in the order of an upgrade; `resume` goes on with them. */
 const FLOWS: Record<string, MakeFlow> = {
   provision: provisionFlow,
+  "databases copy": copyFlow,
+  "databases expand": expandFlow,
+  "databases point": pointFlow,
   switch: switchFlow,
   rollback: rollbackFlow,
   clean: cleanFlow,
+  "databases restore": restoreFlow,
 };
 
-export const FLOW_NAMES: readonly string[] = Object.keys(FLOWS);
+/** What `plan` shows. A restore is asked for on its own: it belongs to no upgrade that goes well. */
+export const PLANNED_FLOWS: readonly string[] = Object.keys(FLOWS).filter(
+  (name) => name !== "databases restore",
+);
 
 /** The flow of that name, or with `{ undo: true }` its undoing; `farm-flow-unknown` for one that a later version has recorded. */
 export async function makeFlow(context: FarmContext, name: string, args: Json): Promise<FarmFlow> {
@@ -29,10 +40,20 @@ export async function makeFlow(context: FarmContext, name: string, args: Json): 
 }
 
 function isUndo(args: Json): boolean {
-  return typeof args === "object" && args !== null && !Array.isArray(args) && args.undo === true;
+  return objectOf(args).undo === true;
+}
+
+function objectOf(args: Json): Record<string, Json> {
+  return typeof args === "object" && args !== null && !Array.isArray(args) ? args : {};
 }
 
 /** The way back needs no gate: nothing may keep one from it. */
 function undone(flow: FarmFlow): FarmFlow {
-  return { ...flow, direction: "undo", arguments: { undo: true }, stages: reversed(flow.stages), gates: [] };
+  return {
+    ...flow,
+    direction: "undo",
+    arguments: { ...objectOf(flow.arguments), undo: true },
+    stages: reversed(flow.stages),
+    gates: [],
+  };
 }

@@ -2,9 +2,13 @@ import type { FarmContext } from "../context.ts";
 import type { Stage } from "../engine/step.ts";
 import { oldSideGate } from "../gates/old-side.ts";
 import { switchGates } from "../gates/switch.ts";
+import type { Json } from "../journal/entry.ts";
+import { notedStep } from "../steps/databases/noted.ts";
 import { handOverSteps } from "../steps/ownership.ts";
 import { canaryStep, switchStep } from "../steps/routing.ts";
 import { Baseline, drainStep, watchStep } from "../steps/watch.ts";
+import { restoreArguments } from "./databases/arguments.ts";
+import { restoreStages } from "./databases/restore.ts";
 import type { FarmFlow } from "./flow.ts";
 
 /**
@@ -15,6 +19,9 @@ export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
   const { canary, watch } = context.farm.spec.switch;
   const baseline = new Baseline(context);
   const stages: Stage[] = [];
+  const sql = context.farm.spec.databases.filter((database) => database.engine !== "commands");
+  if (sql.length > 0)
+    stages.push({ title: "databases", lanes: sql.map((database) => [notedStep(context, database)]) });
   if (watch > 0) stages.push({ title: "baseline", lanes: [[baseline.step]] });
   if (canary !== undefined && canary > 0) {
     const watched = watch > 0 ? [watchStep(context, baseline, canary)] : [];
@@ -28,20 +35,25 @@ export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
     direction: "do",
     arguments: {},
     stages,
-    gates: [{ beforeStage: 0, gates: switchGates(context) }],
+    gates: [{ beforeStage: 0, gates: await switchGates(context) }],
   };
 }
 
-/** `doppel farm rollback`: users first, then what goes with them. Nothing may keep one from it but that `clean` has left nothing to go to. */
-export async function rollbackFlow(context: FarmContext): Promise<FarmFlow> {
+/**
+ * `doppel farm rollback`: users first, then what goes with them, then the databases that were asked for. Nothing may keep one
+ * from it but that `clean` has left nothing to go to.
+ */
+export async function rollbackFlow(context: FarmContext, args: Json): Promise<FarmFlow> {
   const { title, lanes } = handOver(context);
+  const { restore } = restoreArguments.parse(args);
   return {
     name: "rollback",
     direction: "undo",
-    arguments: {},
+    arguments: restore.length > 0 ? { restore } : {},
     stages: [
       { title: "back", lanes: [[switchStep(context)]] },
       { title, lanes: lanes.map((lane) => lane.toReversed()) },
+      ...restoreStages(context, restore),
     ],
     gates: [{ beforeStage: 0, gates: [oldSideGate(context)] }],
   };

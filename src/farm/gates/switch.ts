@@ -1,21 +1,34 @@
 import type { FarmContext } from "../context.ts";
-import { runRemote } from "../machines/remote.ts";
+import type { FarmDatabase } from "../file/databases.ts";
+import { readExpansion } from "../steps/databases/expansion.ts";
+import { expandedGate, pointedGate, safetyCopyGate } from "./databases.ts";
 import { evidenceGate } from "./evidence.ts";
 import type { Gate } from "./gate.ts";
+import { imageGate } from "./image.ts";
 import { verdict } from "./verdict.ts";
 
 /** What must be so before users get the new version. */
-export function switchGates(context: FarmContext): Gate[] {
+export async function switchGates(context: FarmContext): Promise<Gate[]> {
   const { farm, journal } = context;
+  const databases = await Promise.all(farm.spec.databases.map((one) => databaseGates(context, one)));
   return [
     evidenceGate(farm, journal, () => new Date()),
     routersGate(context),
-    ...farm.spec.databases.flatMap((database) =>
-      database.engine !== "commands" && database.point
-        ? [pointedGate(context, database.name, database.point)]
-        : [],
-    ),
+    ...databases.flat(),
+    ...(farm.spec.boxes.some(({ kind }) => kind === "libvirt") ? [imageGate(context)] : []),
     ...(farm.spec.off.length > 0 ? [handOverGate(context)] : []),
+  ];
+}
+
+/** A database can be gone back to, has what the new version needs, and is used by every shadow. */
+async function databaseGates(context: FarmContext, database: FarmDatabase): Promise<Gate[]> {
+  const canBeCopied = database.engine !== "commands" || database.commands.safetyCopy !== undefined;
+  return [
+    ...(canBeCopied ? [safetyCopyGate(context, database)] : []),
+    ...(database.migrations.length > 0
+      ? [expandedGate(context, database, await readExpansion(context, database))]
+      : []),
+    ...(database.point ? [pointedGate(context, database, database.point)] : []),
   ];
 }
 
@@ -38,26 +51,6 @@ function routersGate({ routers, farm }: FarmContext): Gate {
         ...blind.map(({ name }) => `${name} tells no statistics: docs/routers.md, or switch.watch: 0s`),
         ...whole.map(({ name }) => `${name} cannot have a canary: leave switch.canary out`),
       ]);
-    },
-  };
-}
-
-type Point = { probe: string[]; timeout: number };
-
-/** Every shadow says of itself that it uses the live database. */
-function pointedGate({ machines }: FarmContext, name: string, { probe, timeout }: Point): Gate {
-  return {
-    id: `pointed/${name}`,
-    title: `every shadow uses the live ${name}`,
-    look: async (signal) => {
-      const answers = await Promise.all(
-        machines.all().map(async (shadow) => {
-          const { stdout } = await runRemote(await shadow.connect(signal), probe, timeout, signal);
-          const says = stdout.trim();
-          return says === "live" ? [] : [`${shadow.name} uses '${says.slice(0, 40)}'`];
-        }),
-      );
-      return verdict("all do", answers.flat());
     },
   };
 }

@@ -85,6 +85,13 @@ export async function leadBack(routers: readonly Router[]): Promise<void> {
   await changeRouting(routers, { from: AFTER_SWITCH, to: BEFORE_SWITCH });
 }
 
+/** Whether all users have the old version, on all routers. */
+export async function hasOldVersion(context: FarmContext, signal: AbortSignal): Promise<boolean> {
+  const routers = await context.routers.open();
+  const states = await Promise.all(routers.map((router) => router.probe(signal)));
+  return states.every(({ runtime }) => sameRouting(runtime, BEFORE_SWITCH));
+}
+
 async function realityOf(
   routers: readonly Router[],
   { from, to, beyond }: Change,

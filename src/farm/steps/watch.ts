@@ -3,10 +3,9 @@ import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
 import type { Reality, Step } from "../engine/step.ts";
 import { type Json, json } from "../journal/entry.ts";
-import { AFTER_SWITCH, BEFORE_SWITCH, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
-import { sameRouting } from "../routers/routing.ts";
+import { AFTER_SWITCH, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
 import type { Rates } from "../routers/watch/verdict.ts";
-import { firstUsers, leadBack, SWITCH_STEP } from "./routing.ts";
+import { firstUsers, hasOldVersion, leadBack, SWITCH_STEP } from "./routing.ts";
 
 const BASELINE_STEP = "switch/baseline";
 /** The baseline is measured while users wait for nothing; so long at most, and no longer than a part of the watch. */
@@ -37,7 +36,7 @@ export class Baseline {
       inputs: { windowMs },
       undoes: "nothing: it only looks",
       probe: async (signal) => {
-        if (!this.#measured && !(await isBefore(context, signal))) this.#measured = recorded(context);
+        if (!this.#measured && !(await hasOldVersion(context, signal))) this.#measured = recorded(context);
         return this.#measured ? { state: "done", result: asJson(this.#measured) } : { state: "absent" };
       },
       run: async (signal) => {
@@ -145,12 +144,6 @@ function recorded({ journal }: FarmContext): Rates {
   if (!parsed.success) return NOTHING_KNOWN;
   const { responseMs, ...known } = parsed.data;
   return { ...known, ...(responseMs === undefined ? {} : { responseMs }) };
-}
-
-async function isBefore(context: FarmContext, signal: AbortSignal): Promise<boolean> {
-  const routers = await context.routers.open();
-  const states = await Promise.all(routers.map((router) => router.probe(signal)));
-  return states.every(({ runtime }) => sameRouting(runtime, BEFORE_SWITCH));
 }
 
 function intervalFor(windowMs: number): number {

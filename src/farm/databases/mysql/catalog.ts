@@ -1,6 +1,6 @@
 import type mysql from "mysql2/promise";
 import type { Activity, RowCounters } from "../activity.ts";
-import type { DatabaseFacts, DatabaseSession } from "../engine.ts";
+import type { DatabaseFacts, DatabaseSession, LedgerState } from "../engine.ts";
 import { quoted, rowsOf } from "./client.ts";
 
 const NOW = "date_format(utc_timestamp(6), '%Y-%m-%dT%H:%i:%s.%fZ')";
@@ -77,6 +77,15 @@ export async function tableNames(connection: mysql.Connection): Promise<string[]
      WHERE table_schema = database() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1`,
   );
   return rows.map(({ name }) => name);
+}
+
+export async function ledger(connection: mysql.Connection): Promise<Map<string, LedgerState>> {
+  if (!(await tableNames(connection)).includes("doppel_migrations")) return new Map();
+  const rows = await rowsOf<{ name: string; state: LedgerState }>(
+    connection,
+    "SELECT `key` AS name, state FROM doppel_migrations",
+  );
+  return new Map(rows.map(({ name, state }) => [name, state]));
 }
 
 export async function countRows(connection: mysql.Connection): Promise<Record<string, number>> {

@@ -45,8 +45,16 @@ export const mysql: DatabaseEngine = {
   dump,
   load: programs.load,
   replace,
+  isReplaced: async (address, replacement, kept) =>
+    (await hasTables(withDatabase(address, kept))) && !(await hasTables(withDatabase(address, replacement))),
   migrate: (address) => MysqlMigrationSession.open(address),
+  ledger: (address) => withConnection(address, catalog.ledger),
 };
+
+async function hasTables(address: DatabaseAddress): Promise<boolean> {
+  if (!(await mysql.exists(address))) return false;
+  return (await withConnection(address, catalog.tableNames)).length > 0;
+}
 
 /**
  * The dump has a snapshot of its own, so rows are counted before and after it: where the two differ, the table was written

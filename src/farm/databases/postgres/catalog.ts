@@ -1,6 +1,6 @@
 import type pg from "pg";
 import type { Activity } from "../activity.ts";
-import type { DatabaseFacts, DatabaseSession } from "../engine.ts";
+import type { DatabaseFacts, DatabaseSession, LedgerState } from "../engine.ts";
 import { quoted } from "./client.ts";
 
 const USER_TABLES = `SELECT format('%I.%I', n.nspname, c.relname) AS name
@@ -51,6 +51,15 @@ export async function activity(client: pg.Client): Promise<Activity> {
       ]),
     ),
   };
+}
+
+export async function ledger(client: pg.Client): Promise<Map<string, LedgerState>> {
+  const there = await client.query("SELECT 1 WHERE to_regclass('doppel_migrations') IS NOT NULL");
+  if (there.rows.length === 0) return new Map();
+  const { rows } = await client.query<{ key: string; state: LedgerState }>(
+    "SELECT key, state FROM doppel_migrations",
+  );
+  return new Map(rows.map(({ key, state }) => [key, state]));
 }
 
 /** Rows of every table, in the snapshot of the client's transaction. */

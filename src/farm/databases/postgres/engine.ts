@@ -36,7 +36,11 @@ export const postgres: DatabaseEngine = {
   dump,
   load: programs.load,
   replace,
+  isReplaced: async (address, replacement, kept) =>
+    (await postgres.exists(withDatabase(address, kept))) &&
+    !(await postgres.exists(withDatabase(address, replacement))),
   migrate: (address) => PostgresMigrationSession.open(address),
+  ledger: (address) => withClient(address, catalog.ledger),
 };
 
 /** By a template where both are on one server and nobody is connected, which is quick; else by a dump. */

@@ -1,0 +1,38 @@
+import type { FarmContext } from "../../context.ts";
+import type { Step } from "../../engine/step.ts";
+import type { FarmDatabase } from "../../file/databases.ts";
+import type { Json } from "../../journal/entry.ts";
+import { type SafetyCopyDemands, safetyCopyStep } from "../../steps/databases/safety-copy.ts";
+import { testCopyStep } from "../../steps/databases/test-copy.ts";
+import type { FarmFlow } from "../flow.ts";
+import { chosenDatabases, copyArguments, kept } from "./arguments.ts";
+
+/** `doppel farm databases copy`: of each database a safety copy to go back to, and a test copy to try the new version on. */
+export async function copyFlow(context: FarmContext, args: Json): Promise<FarmFlow> {
+  const { databases: names, rehearse, maxAgeMs } = copyArguments.parse(args);
+  const demands = { rehearse, maxAgeMs: maxAgeMs ?? context.farm.spec.gates.copies };
+  const lanes = await Promise.all(
+    chosenDatabases(context, names).map((database) => copyLane(context, database, demands)),
+  );
+  return {
+    name: "databases copy",
+    direction: "do",
+    arguments: kept({ databases: names, rehearse, maxAgeMs }),
+    stages: lanes.length > 0 ? [{ title: "copies", lanes }] : [],
+    gates: [],
+  };
+}
+
+/** The safety copy first: it is the one that must not be missing. A database of commands has what its commands can do. */
+async function copyLane(
+  context: FarmContext,
+  database: FarmDatabase,
+  demands: SafetyCopyDemands,
+): Promise<Step[]> {
+  const can = (what: "copy" | "safetyCopy") =>
+    database.engine !== "commands" || database.commands[what] !== undefined;
+  return [
+    ...(can("safetyCopy") ? [safetyCopyStep(context, database, demands)] : []),
+    ...(can("copy") ? [await testCopyStep(context, database)] : []),
+  ];
+}

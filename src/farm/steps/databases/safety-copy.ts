@@ -1,0 +1,101 @@
+import { createHash } from "node:crypto";
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { TEMPORARY_NAME } from "../../../durable-file.ts";
+import type { FarmContext } from "../../context.ts";
+import { safetyCopyByCommand } from "../../databases/commands.ts";
+import { engineOf } from "../../databases/engines.ts";
+import { makeSafetyCopy } from "../../databases/safety-copy.ts";
+import type { Step } from "../../engine/step.ts";
+import type { FarmDatabase } from "../../file/databases.ts";
+import { type Json, json } from "../../journal/entry.ts";
+import { type RecordedCopy, safetyCopies, stepOf } from "./records.ts";
+
+export interface SafetyCopyDemands {
+  /** Its restore is tried. */
+  rehearse: boolean;
+  /** Older than this, a new one is made; milliseconds. */
+  maxAgeMs: number;
+}
+
+/** Makes a safety copy, to go back to. One that is there, is of this database and is young enough is left as it is. */
+export function safetyCopyStep(
+  context: FarmContext,
+  database: FarmDatabase,
+  { rehearse, maxAgeMs }: SafetyCopyDemands,
+): Step {
+  const { name } = database;
+  const folder = folderOf(context, database);
+  let made: Json | undefined;
+  return {
+    id: stepOf(name, "safety-copy"),
+    title: `make a safety copy of ${name}${rehearse ? " and rehearse its restore" : ""}`,
+    inputs: { folder, rehearse, maxAgeMs },
+    undoes: `nothing: safety copies stay in ${folder}`,
+    probe: async () => {
+      if (made !== undefined) return { state: "done", result: made };
+      const copy = safetyCopies(context.journal.entries(), name).at(-1);
+      if (!copy || !isYoung(copy.begun, maxAgeMs) || (rehearse && !copy.rehearsed))
+        return { state: "absent" };
+      const wrong = await whyUnusable(context, database, copy);
+      return wrong === undefined ? { state: "done", result: copy.result } : { state: "absent" };
+    },
+    run: async (signal) => {
+      const prefix = `${context.farm.spec.name}-${name}-`;
+      await removeLeftovers(folder, prefix);
+      const file = join(folder, `${prefix}${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.dump`);
+      made = json.parse(await write(context, database, file, rehearse, signal));
+      return made;
+    },
+  };
+}
+
+/** Why a copy of the journal cannot be gone back to, from a look at its file's size; undefined when it can. */
+export async function whyUnusable(
+  { databases }: FarmContext,
+  database: FarmDatabase,
+  copy: RecordedCopy,
+): Promise<string | undefined> {
+  const found = await stat(copy.file).catch(() => undefined);
+  if (!found) return `${copy.file} is gone`;
+  if (found.size !== copy.bytes) return `${copy.file} has ${found.size} bytes instead of ${copy.bytes}`;
+  if (database.engine === "commands") return undefined;
+  const live = await databases.live(database);
+  const { identity } = await engineOf(live).facts(live);
+  return copy.sql?.identity === identity ? undefined : `${copy.file} is a copy of another database`;
+}
+
+/** From the future counts as old: a clock was wrong. */
+export function isYoung(begun: string, maxAgeMs: number, nowMs = Date.now()): boolean {
+  const ageMs = nowMs - Date.parse(begun);
+  return ageMs >= 0 && ageMs <= maxAgeMs;
+}
+
+async function write(
+  { databases, farm }: FarmContext,
+  database: FarmDatabase,
+  file: string,
+  rehearse: boolean,
+  signal: AbortSignal,
+) {
+  if (database.engine === "commands")
+    return await safetyCopyByCommand(database.commands, file, { rehearse, signal });
+  const live = await databases.live(database);
+  const mark = createHash("sha256").update(`${farm.spec.name}/${database.name}`).digest("hex").slice(0, 8);
+  // The same name every time: what a killed rehearsal left is found and dropped.
+  const scratch = `${live.database.slice(0, 40)}_rehearsal_${mark}`;
+  return await makeSafetyCopy(live, file, { rehearse, scratch, signal });
+}
+
+function folderOf({ farm, store }: FarmContext, { name, safetyCopies }: FarmDatabase): string {
+  return safetyCopies === undefined
+    ? join(store.home, "farms", farm.spec.name, name)
+    : farm.resolve(safetyCopies);
+}
+
+/** What a copy that was killed had written. Whoever makes copies holds the farm's lease, so that nobody writes it now. */
+async function removeLeftovers(folder: string, prefix: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names)
+    if (name.startsWith(prefix) && TEMPORARY_NAME.test(name)) await rm(join(folder, name), { force: true });
+}
