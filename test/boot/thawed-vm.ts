@@ -10,9 +10,11 @@ const UP = { timeout: 300_000, interval: 1000 };
 export class ThawedVm implements AsyncDisposable {
   readonly address: string;
   readonly #name: string;
+  readonly #home: string;
   readonly #lab: Lab;
 
-  private constructor(name: string, address: string, lab: Lab) {
+  private constructor(home: string, name: string, address: string, lab: Lab) {
+    this.#home = home;
     this.#name = name;
     this.address = address;
     this.#lab = lab;
@@ -24,7 +26,7 @@ export class ThawedVm implements AsyncDisposable {
     const lease = async () =>
       ((await doppel.json("vms")) as unknown as { addresses: string[] }[])[0]?.addresses[0];
     await expect.poll(lease, UP).toBeTruthy();
-    const vm = new ThawedVm(name, (await lease()) ?? "", lab);
+    const vm = new ThawedVm(doppel.home, name, (await lease()) ?? "", lab);
     await expect.poll(() => vm.run("echo up").catch(() => "not yet"), UP).toBe("up\n");
     return vm;
   }
@@ -50,7 +52,18 @@ export class ThawedVm implements AsyncDisposable {
     const bootId = async () => (await this.run("cat /proc/sys/kernel/random/boot_id")).trim();
     const before = await bootId();
     await this.run("systemctl reboot").catch(() => {});
-    await expect.poll(() => bootId().catch(() => before), UP).not.toBe(before);
+    try {
+      await expect.poll(() => bootId().catch(() => before), UP).not.toBe(before);
+    } catch (error) {
+      throw new Error(`${this.#name} did not come up again; its console ends: ${this.#console()}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #console(): string {
+    const text = readFileSync(join(this.#home, "instances", this.#name, "console.log"), "latin1");
+    return text.slice(-4000);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
