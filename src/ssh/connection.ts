@@ -148,7 +148,7 @@ export class SshConnection implements AsyncDisposable {
         cause,
       });
     });
-    return SftpSession.over(wrapper, this.name);
+    return SftpSession.over(wrapper, this.name, this.#ended);
   }
 
   /** Ends the connection, politely at first. */

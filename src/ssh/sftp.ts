@@ -6,6 +6,7 @@ import { DoppelError } from "../errors.ts";
 const REQUEST_BYTES = 32 * 1024;
 /** Requests under way at once: hides the latency of a far host. */
 const REQUESTS_IN_FLIGHT = 32;
+const ENDED = "the session has ended";
 
 type Callback<T> = (error: Error | null | undefined, value: T) => void;
 
@@ -13,15 +14,22 @@ type Callback<T> = (error: Error | null | undefined, value: T) => void;
 export class SftpSession implements AsyncDisposable {
   readonly #sftp: SFTPWrapper;
   readonly #name: string;
+  /** Requests without an answer. ssh2 forgets those that are made once the session has ended. */
+  readonly #waiting = new Set<(error: Error) => void>();
+  #ended = false;
 
   private constructor(sftp: SFTPWrapper, name: string) {
     this.#sftp = sftp;
     this.#name = name;
     sftp.on("error", () => {});
+    sftp.on("close", () => this.#end());
   }
 
-  static over(sftp: SFTPWrapper, name: string): SftpSession {
-    return new SftpSession(sftp, name);
+  /** `connectionEnded` resolves when the connection that carries the session has ended. */
+  static over(sftp: SFTPWrapper, name: string, connectionEnded: Promise<void>): SftpSession {
+    const session = new SftpSession(sftp, name);
+    void connectionEnded.then(() => session.#end());
+    return session;
   }
 
   /** Creates a directory that did not exist. */
@@ -61,7 +69,10 @@ export class SftpSession implements AsyncDisposable {
   }
 
   async exists(path: string): Promise<boolean> {
-    return new Promise((resolve) => this.#sftp.lstat(path, (error) => resolve(!error)));
+    return await this.#call("look at", path, (done) => this.#sftp.lstat(path, done)).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** The absolute form of a path; of "." it is the user's home directory. */
@@ -101,13 +112,25 @@ export class SftpSession implements AsyncDisposable {
 
   #call<T>(what: string, path: string, start: (done: Callback<T>) => void): Promise<T> {
     return new Promise((resolve, reject) => {
-      start((error, value) => {
-        if (!error) return resolve(value);
+      const fail = (error: Error) => {
+        this.#waiting.delete(fail);
         const status = "code" in error && typeof error.code === "number" ? { status: error.code } : {};
         const message = `could not ${what} ${path} on ${this.#name}: ${error.message}`;
         reject(new DoppelError("sftp-failed", message, { cause: error, details: status }));
+      };
+      if (this.#ended) return fail(new Error(ENDED));
+      this.#waiting.add(fail);
+      start((error, value) => {
+        if (error) return fail(error);
+        this.#waiting.delete(fail);
+        resolve(value);
       });
     });
+  }
+
+  #end(): void {
+    this.#ended = true;
+    for (const fail of [...this.#waiting]) fail(new Error(ENDED));
   }
 }
 

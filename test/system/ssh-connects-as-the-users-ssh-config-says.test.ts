@@ -89,6 +89,16 @@ describe.skipIf(!Sshd.available() && !process.env.CI)("a connection", () => {
     expect((await connection.run(["sh", "-c", "kill -TERM $$"])).code).toBe(-1);
   });
 
+  test("that has ended answers what is asked of its files, at once and with an error", async () => {
+    const connection = await openConnection(sshd.target, sshd.clientOptions);
+    const sftp = await connection.sftp();
+    expect(await sftp.exists("/etc")).toBe(true);
+    const [asked] = await Promise.all([sftp.exists("/etc"), connection.close()]);
+    expect(asked).toBeTypeOf("boolean");
+    expect(await sftp.exists("/etc")).toBe(false);
+    await expect(sftp.unlink("/etc/no-such-file")).rejects.toThrow("the session has ended");
+  }, 20_000);
+
   test("files go over, come back by checksum, and are removed", async () => {
     await using connection = await openConnection(sshd.target, sshd.clientOptions);
     await using sftp = await connection.sftp();
