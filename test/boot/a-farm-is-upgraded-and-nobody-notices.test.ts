@@ -38,15 +38,16 @@ describe.skipIf(!possible || !ShopFarm.available())(
     const stepsOf = async (command: string, ...words: string[]) =>
       (await farm.json(command, ...words)) as unknown as { steps: Step[] };
 
-    it("gets a shadow with the new version beside each box, which sees all databases and the other shadow", async () => {
+    it("gets a shadow with the new version beside each box, which has nothing but copies to use", async () => {
       const { steps } = await stepsOf("provision");
       expect(steps.filter(({ step }) => /^box\/web[12]\/(shadow|ready)$/.test(step))).toHaveLength(4);
       expect(steps.every(({ state }) => state === "done")).toBe(true);
-      for (const database of DATABASES) {
-        const engine = database === "stock" ? "mysql" : "postgres";
-        await farm.doppel.json("farm", "migration", join(farm.folder, `${database}.sql`), "--engine", engine);
-        await farm.expand(database);
-      }
+    });
+
+    it("has its databases expanded while version 1 uses them, and its shadows pointed to them", async () => {
+      await farm.json("databases copy");
+      for (const database of DATABASES) await farm.json("databases expand", database);
+      for (const database of DATABASES) await farm.json("databases point", database, "--to", "live");
       const { cells } = (await farm.json("check")) as unknown as { cells: { id: string; passed: boolean }[] };
       expect(cells.map(({ id }) => id)).toEqual(
         expect.arrayContaining([

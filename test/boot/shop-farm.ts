@@ -16,6 +16,13 @@ const URI = "qemu:///system";
 const LIBVIRT = ["-q", "-c", URI];
 const PORT = 8080;
 const UP_MS = 300_000;
+/** What version 1 asks of the expanded copy. */
+const READS_ORDERS = {
+  kind: "sql",
+  name: "reads-orders",
+  query: "SELECT count(*) > 0 FROM orders WHERE box = 'web1'",
+  equals: "true",
+};
 /** Of each guest: an emulated one starts sooner when it has little to look at. */
 const SIZE = ["--cpus", "1", "--memory", "384M"];
 
@@ -68,22 +75,17 @@ export class ShopFarm implements AsyncDisposable {
   }
 
   run(command: string, ...words: string[]) {
-    return this.doppel.run("farm", command, this.file, ...words);
+    return this.doppel.run("farm", ...command.split(" "), this.file, ...words);
   }
 
   async json(command: string, ...words: string[]) {
-    return await this.doppel.json("farm", command, this.file, ...words);
+    return await this.doppel.json("farm", ...command.split(" "), this.file, ...words);
   }
 
   /** The first row of an answer of a live database. */
   async ask(database: ShopDatabase, sql: string): Promise<Record<string, unknown>> {
     const [row = {}] = await this.#query(database, sql);
     return row;
-  }
-
-  /** Runs a database's migrations for version 2, which must be additive. */
-  async expand(database: ShopDatabase): Promise<void> {
-    await this.#query(database, readFileSync(join(SHOP, `${database}.2.sql`), "utf8"));
   }
 
   /** Names of all guests that libvirt knows of this farm. */
@@ -235,6 +237,11 @@ export class ShopFarm implements AsyncDisposable {
         steps: [
           { kind: "file", from: "shop.json", to: "/etc/shop/shop.json", mode: "0600" },
           { kind: "command", run: ["systemctl", "restart", "shop"] },
+          // Until it is pointed elsewhere, version 2 has nothing but copies.
+          {
+            kind: "command",
+            run: ["sh", "-c", `for name in ${DATABASES.join(" ")}; do shop-use $name copy; done`],
+          },
         ],
         ready: [{ kind: "http", name: "up", via: "box", path: "/health" }],
       },
@@ -251,6 +258,7 @@ export class ShopFarm implements AsyncDisposable {
         name: database,
         url: { file: `${database}-url` },
         migrations: [`${database}.sql`],
+        ...(database === "orders" ? { oldVersionChecks: [READS_ORDERS] } : {}),
         point: { live: use(database, "live"), copy: use(database, "copy"), probe: use(database) },
       })),
       checks: [{ kind: "http", name: "front", path: "/", contains: "2" }],
