@@ -5,6 +5,8 @@ import type { Lab } from "../../fixtures/lab.ts";
 import { type Doppel, must, runCommand } from "../system/doppel.ts";
 
 const UP = { timeout: 300_000, interval: 1000 };
+/** Services may take their 90 seconds to stop, too. */
+const RESTARTED = { timeout: 600_000, interval: 1000 };
 
 /** A machine that runs from an image of a lab's machine, reached over SSH with the lab's keys. */
 export class ThawedVm implements AsyncDisposable {
@@ -53,7 +55,7 @@ export class ThawedVm implements AsyncDisposable {
     const before = await bootId();
     await this.run("systemctl reboot").catch(() => {});
     try {
-      await expect.poll(() => bootId().catch(() => before), UP).not.toBe(before);
+      await expect.poll(() => bootId().catch(() => before), RESTARTED).not.toBe(before);
     } catch (error) {
       throw new Error(`${this.#name} did not come up again; its console ends: ${this.#console()}`, {
         cause: error,
