@@ -33,6 +33,11 @@ export class DoppelError extends Error {
   }
 }
 
+/** What an error says; anything may be thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The code of a system error such as ENOSPC, or undefined when `error` is not one. */
 export function systemErrorCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;

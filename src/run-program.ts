@@ -25,6 +25,8 @@ export interface RunBytesOptions {
   mostBytes: number;
 }
 
+const DEFAULT_TIMEOUT_MS = 60_000;
+
 export interface RunResult {
   stdout: string;
   stderr: string;
@@ -40,9 +42,10 @@ export interface RunResult {
  */
 export async function runProgram(file: string, args: string[], options: RunOptions = {}): Promise<RunResult> {
   options.signal?.throwIfAborted();
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const result = await execa(file, args, {
     reject: false,
-    timeout: options.timeoutMs ?? 60_000,
+    timeout: timeoutMs,
     stdin:
       options.inputFile !== undefined
         ? { file: options.inputFile }
@@ -56,23 +59,9 @@ export async function runProgram(file: string, args: string[], options: RunOptio
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   options.signal?.throwIfAborted();
-  if (result.code === "ENOENT" && options.cwd === undefined) throw missing(file);
-  if (result.timedOut) {
-    throw new DoppelError(
-      "program-timeout",
-      `${file} ${args[0] ?? ""} did not finish in ${(options.timeoutMs ?? 60_000) / 1000} s`,
-    );
-  }
-  if (result.failed && options.allowFailure !== true) {
-    const lastLines = (result.stderr ?? "").trim().split("\n").slice(-4).join("; ");
-    throw new DoppelError(
-      "program-failed",
-      `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`,
-      {
-        details: { file, exitCode: result.exitCode ?? -1 },
-      },
-    );
-  }
+  // ENOENT may also speak of the folder.
+  if (result.code !== "ENOENT" || options.cwd === undefined) requireEnd({ file, args, result }, timeoutMs);
+  if (result.failed && options.allowFailure !== true) throw failed({ file, args, result });
   return { stdout: result.stdout, stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
 }
 
@@ -174,27 +163,13 @@ export async function pipePrograms(
   const last = await source.pipe(to.file, to.args, { ...common, env: to.env ?? {} });
   const first = await source;
   options.signal?.throwIfAborted();
-  for (const { file, args, result } of [
+  const ends = [
     { ...from, result: first },
     { ...to, result: last },
-  ]) {
-    if (result.code === "ENOENT") throw missing(file);
-    if (result.timedOut) {
-      throw new DoppelError(
-        "program-timeout",
-        `${file} ${args[0] ?? ""} did not finish in ${options.timeoutMs / 1000} s`,
-      );
-    }
-  }
-  const broken =
-    first.failed && first.code !== "EPIPE" ? { ...from, result: first } : { ...to, result: last };
-  if (!broken.result.failed) return;
-  const why = String(broken.result.stderr ?? "")
-    .trim()
-    .split("\n")
-    .slice(-4)
-    .join("; ");
-  throw new DoppelError("program-failed", `${broken.file} failed: ${why || broken.result.shortMessage}`);
+  ] as const;
+  for (const end of ends) requireEnd(end, options.timeoutMs);
+  const broken = first.failed && first.code !== "EPIPE" ? ends[0] : ends[1];
+  if (broken.result.failed) throw failed(broken);
 }
 
 /**
@@ -206,22 +181,57 @@ export async function runProgramBytes(
   options: RunBytesOptions,
 ): Promise<Buffer> {
   options.signal?.throwIfAborted();
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const result = await execa(file, args, {
     reject: false,
     encoding: "buffer",
     input: options.input,
     maxBuffer: options.mostBytes,
-    timeout: options.timeoutMs ?? 60_000,
+    timeout: timeoutMs,
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
   });
   options.signal?.throwIfAborted();
-  if (result.code === "ENOENT") throw missing(file);
-  if (result.failed) {
-    const why = Buffer.from(result.stderr).toString("utf8").trim().split("\n").slice(-2).join("; ");
-    throw new DoppelError("program-failed", `${file} failed: ${why || result.shortMessage}`);
-  }
+  requireEnd({ file, args, result }, timeoutMs);
+  if (result.failed) throw failed({ file, args, result });
   const { buffer, byteOffset, byteLength } = result.stdout;
   return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** How a program ended, as execa tells it. */
+interface ProgramEnd {
+  file: string;
+  args: readonly string[];
+  result: {
+    code?: string | undefined;
+    exitCode?: number | undefined;
+    timedOut: boolean;
+    stderr?: unknown;
+    shortMessage?: string | undefined;
+  };
+}
+
+function requireEnd({ file, args, result }: ProgramEnd, timeoutMs: number): void {
+  if (result.code === "ENOENT") throw missing(file);
+  if (!result.timedOut) return;
+  throw new DoppelError(
+    "program-timeout",
+    `${file} ${args[0] ?? ""} did not finish in ${timeoutMs / 1000} s`,
+  );
+}
+
+function failed({ file, args, result }: ProgramEnd): DoppelError {
+  const said =
+    result.stderr instanceof Uint8Array ? Buffer.from(result.stderr).toString("utf8") : result.stderr;
+  const lastLines = String(said ?? "")
+    .trim()
+    .split("\n")
+    .slice(-4)
+    .join("; ");
+  return new DoppelError(
+    "program-failed",
+    `${file} ${args.slice(0, 2).join(" ")} failed: ${lastLines || result.shortMessage}`,
+    { details: { file, exitCode: result.exitCode ?? -1 } },
+  );
 }
 
 function missing(file: string): DoppelError {

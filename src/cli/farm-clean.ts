@@ -1,9 +1,8 @@
 import { Command } from "commander";
-import { DoppelError, EXIT } from "../errors.ts";
 import { makeFlow } from "../farm/flows/flows.ts";
 import { CLEAN, foldJournal } from "../farm/journal/state.ts";
 import { planFlow } from "../farm/plan.ts";
-import { terminalPrompt } from "../ssh/terminal-prompt.ts";
+import { confirm } from "./confirm.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";
 import { flowText } from "./farm-plan-text.ts";
 import { type RunFlags, runFarmFlow } from "./farm-run.ts";
@@ -25,26 +24,16 @@ export function farmCleanCommand(): Command {
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: CleanFlags) => {
       await using opened = await openFarm(file);
-      if (!flags.yes && !flags.dryRun) await confirm(opened);
+      if (!flags.yes && !flags.dryRun) await confirmPlan(opened);
       await runFarmFlow(opened, CLEAN, {}, flags);
     });
 }
 
-/** Shows what would be removed and asks; `not-confirmed` (exit 3) without a terminal, and for any other word than the farm's name. */
-async function confirm({ context, journal }: OpenFarm): Promise<void> {
+/** Shows what would be removed, and asks. */
+async function confirmPlan({ context, journal }: OpenFarm): Promise<void> {
   const signal = interruptSignal();
   const flow = await makeFlow(context, CLEAN, {});
   process.stderr.write(flowText(await planFlow(flow, context, foldJournal(journal.entries()), signal)));
   const { name } = context.farm.spec;
-  const text = `There is no rollback afterwards. Type the farm's name, ${name}, to go on: `;
-  const answer = await terminalPrompt({ text, hidden: false }, signal);
-  if (answer?.trim() === name) return;
-  throw new DoppelError(
-    "not-confirmed",
-    `the old version of ${name} stays: nobody has confirmed that it may go`,
-    {
-      hint: answer === undefined ? "without a terminal say --yes" : "type the farm's name, or say --yes",
-      exitCode: EXIT.refused,
-    },
-  );
+  await confirm(name, `remove the old version of ${name}, with no rollback afterwards`, signal);
 }

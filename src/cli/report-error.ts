@@ -1,4 +1,4 @@
-import { abortReason, DoppelError, EXIT, type ExitCode } from "../errors.ts";
+import { abortReason, DoppelError, EXIT, type ExitCode, messageOf } from "../errors.ts";
 
 /** Prints an error on stderr, one line and its hint, and returns the exit code. */
 export function reportError(thrown: unknown, options: { verbose: boolean; interrupted: boolean }): ExitCode {
@@ -14,7 +14,7 @@ export function describeError(error: unknown, verbose: boolean): string {
   if (error instanceof DoppelError) {
     lines.push(`doppel: ${oneLine(error.message)} [${error.code}]${error.hint ? ` - ${error.hint}` : ""}`);
   } else {
-    lines.push(`doppel: ${oneLine(error instanceof Error ? error.message : String(error))} [unexpected]`);
+    lines.push(`doppel: ${oneLine(messageOf(error))} [unexpected]`);
   }
   if (verbose) {
     let cause = error instanceof Error ? error.cause : undefined;

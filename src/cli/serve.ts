@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import { makePrivateFolder } from "../durable-file.ts";
-import { DoppelError, EXIT } from "../errors.ts";
+import { DoppelError, EXIT, messageOf } from "../errors.ts";
 import { formatReference, parseLocalReference, parseReference } from "../image/reference.ts";
 import { ImageExports } from "../nbd/image-exports.ts";
 import { NbdServer } from "../nbd/server.ts";
@@ -50,10 +50,7 @@ async function run(ref: string, flags: ServeFlags & TrustFlags): Promise<void> {
   const server = await NbdServer.start({
     socketPath,
     exports: disks.exports,
-    onFailure: (error) =>
-      process.stderr.write(
-        `doppel: a request failed: ${error instanceof Error ? error.message : String(error)}\n`,
-      ),
+    onFailure: (error) => process.stderr.write(`doppel: a request failed: ${messageOf(error)}\n`),
   });
   const served = describe(socketPath, disks);
   const where = served.map(({ uri, sizeBytes }) => `${uri}  ${formatBytes(sizeBytes)}\n`).join("");

@@ -1,3 +1,4 @@
+import { messageOf } from "../errors.ts";
 import type { Diagnosis, Probe } from "./probe.ts";
 import { PROBES } from "./probes.ts";
 
@@ -16,7 +17,7 @@ async function runProbe(probe: Probe, home: string): Promise<Diagnosis> {
   try {
     return { name, neededFor, optional, ...(await probe.run(home)) };
   } catch (error) {
-    const what = error instanceof Error ? error.message : String(error);
+    const what = messageOf(error);
     return { name, neededFor, optional, outcome: "missing", what };
   }
 }

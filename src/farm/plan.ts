@@ -1,10 +1,11 @@
+import { messageOf } from "../errors.ts";
 import type { FarmContext } from "./context.ts";
 import { mapBounded } from "./engine/bounded.ts";
 import type { Direction, Step } from "./engine/step.ts";
 import type { FarmFlow } from "./flows/flow.ts";
 import { makeFlow, PLANNED_FLOWS } from "./flows/flows.ts";
 import { type GateResult, lookAtGates } from "./gates/pass-gates.ts";
-import type { Json } from "./journal/entry.ts";
+import { isObject, type Json } from "./journal/entry.ts";
 import type { FarmState, RunState, StepState } from "./journal/state.ts";
 
 export interface PlannedStep {
@@ -105,7 +106,7 @@ async function lookAt(step: Step, { direction, signal }: Look): Promise<Pick<Pla
     return { state: reality.state === (direction === "do" ? "done" : "absent") ? "as it is" : "to do" };
   } catch (error) {
     signal.throwIfAborted();
-    return { state: "unknown", why: error instanceof Error ? error.message : String(error) };
+    return { state: "unknown", why: messageOf(error) };
   }
 }
 
@@ -115,8 +116,4 @@ export function changedInputs(before: StepState | undefined, now: Json): string[
   const then = before.inputs;
   const names = new Set([...Object.keys(then), ...Object.keys(now)]);
   return [...names].filter((name) => JSON.stringify(then[name]) !== JSON.stringify(now[name]));
-}
-
-function isObject(value: Json): value is Record<string, Json> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

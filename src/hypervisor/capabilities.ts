@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { messageOf } from "../errors.ts";
 import { runProgram } from "../run-program.ts";
 
 export interface KvmProbe {
@@ -47,7 +48,7 @@ async function startTinyGuest(): Promise<KvmProbe> {
     const why = result.stderr.trim().split("\n").at(-1);
     return { works: false, reason: why || `the guest ended with ${result.exitCode}` };
   } catch (error) {
-    return { works: false, reason: error instanceof Error ? error.message : String(error) };
+    return { works: false, reason: messageOf(error) };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,4 +1,4 @@
-import { DoppelError } from "../errors.ts";
+import { DoppelError, messageOf } from "../errors.ts";
 import { type ByteSource, readRange } from "./byte-source.ts";
 import { CLUSTER_BYTES, clusterCount } from "./cluster.ts";
 import { MAX_PACK_FRAMES } from "./pack.ts";
@@ -240,7 +240,7 @@ function checked<T>(name: string, read: (bytes: Buffer) => T, bytes: Buffer): T 
   try {
     return read(bytes);
   } catch (error) {
-    throw corrupt(name, error instanceof Error ? error.message : String(error));
+    throw corrupt(name, messageOf(error));
   }
 }
 

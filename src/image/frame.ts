@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { Compressor } from "zstd-napi";
 import binding from "zstd-napi/binding.js";
+import { messageOf } from "../errors.ts";
 import { CLUSTER_BYTES, HASH_BYTES } from "./cluster.ts";
 
 const LEVEL = 3;
@@ -43,7 +44,7 @@ export function decodeFrame(frame: Buffer, hash: Buffer): Buffer | string {
   try {
     bytes = decompressor.decompress(cluster, frame);
   } catch (error) {
-    return `its frame does not decompress (${error instanceof Error ? error.message : String(error)})`;
+    return `its frame does not decompress (${messageOf(error)})`;
   }
   if (bytes !== CLUSTER_BYTES) return `its frame holds ${bytes} bytes instead of ${CLUSTER_BYTES}`;
   return clusterHash(cluster).equals(hash) ? cluster : "its content does not match its hash";

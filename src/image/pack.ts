@@ -1,4 +1,4 @@
-import { DoppelError } from "../errors.ts";
+import { DoppelError, messageOf } from "../errors.ts";
 import { type ByteSource, readRange } from "./byte-source.ts";
 import { CLUSTER_BYTES, HASH_BYTES, RAW_FRAME_BYTES } from "./cluster.ts";
 import { recordLayout } from "./record.ts";
@@ -100,7 +100,7 @@ export async function readPackIndex(source: ByteSource, name: string): Promise<P
   try {
     return new PackIndex(index.subarray(SKIPPABLE.sizeBytes), footer.framesBytes);
   } catch (error) {
-    throw packCorrupt(name, error instanceof Error ? error.message : String(error));
+    throw packCorrupt(name, messageOf(error));
   }
 }
 

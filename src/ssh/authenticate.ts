@@ -5,7 +5,7 @@ import {
   type ParsedKey,
   type SignCallback,
 } from "ssh2";
-import { DoppelError } from "../errors.ts";
+import { DoppelError, messageOf } from "../errors.ts";
 import { agentIdentities, fileIdentity, type Identity, publicKeyOfFile } from "./identity.ts";
 import type { Prompt } from "./terminal-prompt.ts";
 import type { HostSettings } from "./user-config.ts";
@@ -108,7 +108,7 @@ async function identitiesOfAgent(socket: string | undefined, log: Authentication
   try {
     return await agentIdentities(socket);
   } catch (error) {
-    log.tried.push(`ssh-agent (${reason(error)})`);
+    log.tried.push(`ssh-agent (${messageOf(error)})`);
     return [];
   }
 }
@@ -122,7 +122,7 @@ async function usableIdentity(
   try {
     return await fileIdentity(file, prompt);
   } catch (error) {
-    log.tried.push(`key ${file} (${reason(error)})`);
+    log.tried.push(`key ${file} (${messageOf(error)})`);
     return undefined;
   }
 }
@@ -153,7 +153,7 @@ class SingleKeyAgent extends BaseAgent<ParsedKey> {
     this.#identity.sign(data, typeof hash === "string" ? hash : undefined).then(
       (signature) => done(null, signature),
       (error: unknown) => {
-        this.#onFailure(`${this.#identity.label} (${reason(error)})`);
+        this.#onFailure(`${this.#identity.label} (${messageOf(error)})`);
         done(error instanceof Error ? error : new Error(String(error)));
       },
     );
@@ -190,10 +190,6 @@ class ServerQuestions {
     }
     return answers;
   }
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function missingIdentity(file: string): DoppelError {

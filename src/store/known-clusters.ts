@@ -1,4 +1,4 @@
-import { DoppelError, systemErrorCode } from "../errors.ts";
+import { DoppelError, messageOf, systemErrorCode } from "../errors.ts";
 import { clusterCount } from "../image/cluster.ts";
 import type { DiskMap, MapPack } from "../image/disk-map.ts";
 import { type HashRun, PackHashes } from "../image/pack-hashes.ts";
@@ -73,7 +73,7 @@ class HashedPacks implements AsyncDisposable {
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       this.#unreadable.add(pack.digest);
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       this.#warn(`what lies in a pack that cannot be read is captured again: ${why}`);
       return undefined;
     }

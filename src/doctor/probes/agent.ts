@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readAgentBinary } from "../../agent/binary.ts";
+import { messageOf } from "../../errors.ts";
 import { runProgram } from "../../run-program.ts";
 import type { Probe } from "../probe.ts";
 
@@ -16,7 +17,7 @@ export const agentProbe: Probe = {
     try {
       return { outcome: "ok", what: await versionOf(await readAgentBinary(arch)) };
     } catch (error) {
-      const what = error instanceof Error ? error.message : String(error);
+      const what = messageOf(error);
       return { outcome: "missing", what, mend: `make -C native ARCH=${arch}` };
     }
   },

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { messageOf } from "../../errors.ts";
 import { Virsh } from "../../hypervisor/virsh.ts";
 import type { Probe } from "../probe.ts";
 
@@ -14,7 +15,7 @@ export const libvirtProbe: Probe = {
     try {
       await virsh.run(["version"]);
     } catch (error) {
-      const what = error instanceof Error ? error.message : String(error);
+      const what = messageOf(error);
       return { outcome: "missing", what, mend: `${INSTALL} && ${startCommand()}` };
     }
     if (await virsh.isNetworkActive("default"))

@@ -1,3 +1,5 @@
+import { messageOf } from "../../errors.ts";
+import { unlessAborted } from "../engine/unless-aborted.ts";
 /** What a check found. */
 export interface Outcome {
   passed: boolean;
@@ -16,13 +18,8 @@ export async function looked(
   const started = performance.now();
   const elapsed = () => Math.round((performance.now() - started) * 10) / 10;
   const both = AbortSignal.any([signal, limit]);
-  let stop = () => {};
   try {
-    const ended = new Promise<never>((_, reject) => {
-      stop = () => reject(both.reason);
-      both.addEventListener("abort", stop, { once: true });
-    });
-    const found = await Promise.race([look(both), ended]);
+    const found = await unlessAborted(look(both), both);
     return { ...found, latencyMs: found.passed ? elapsed() : null };
   } catch (error) {
     signal.throwIfAborted();
@@ -30,10 +27,8 @@ export async function looked(
       return { passed: false, message: `no answer in ${Math.ceil(timeoutMs) / 1000} s`, latencyMs: null };
     return {
       passed: false,
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
       latencyMs: null,
     };
-  } finally {
-    both.removeEventListener("abort", stop);
   }
 }

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import mysql from "mysql2/promise";
 import pg from "pg";
-import { DoppelError } from "../../errors.ts";
+import { DoppelError, messageOf } from "../../errors.ts";
 import { type DatabaseAddress, describeAddress } from "../databases/address.ts";
 import type { Dial } from "./dial.ts";
 
@@ -21,7 +21,7 @@ export async function askDatabase(
       ? await askPostgres(stream, address, query)
       : await askMysql(stream, address, query);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new DoppelError("database-check", `${describeAddress(address)}: ${why}`, { cause: error });
   } finally {
     stream.destroy();

@@ -1,4 +1,4 @@
-import { DoppelError } from "../../errors.ts";
+import { DoppelError, messageOf } from "../../errors.ts";
 import type { JournalEvent, Json } from "../journal/entry.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import { mapBounded } from "./bounded.ts";
@@ -79,7 +79,7 @@ function resultOf(reality: Reality): Json {
 
 export function failureOf(error: unknown): { code: string; message: string } {
   if (error instanceof DoppelError) return { code: error.code, message: error.message };
-  return { code: "unexpected", message: error instanceof Error ? error.message : String(error) };
+  return { code: "unexpected", message: messageOf(error) };
 }
 
 function withoutEffect(step: Step, after: Reality): DoppelError {

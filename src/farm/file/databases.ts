@@ -80,4 +80,10 @@ export const database = z.discriminatedUnion("engine", [sqlDatabase, otherDataba
 export type FarmDatabase = z.infer<typeof database>;
 export type SqlDatabase = z.infer<typeof sqlDatabase>;
 export type CommandDatabase = z.infer<typeof otherDatabase>;
+
+/** Engines that are known can be copied; of others the file must say how. */
+export function canDo(database: FarmDatabase, what: "copy" | "safetyCopy"): boolean {
+  return database.engine !== "commands" || database.commands[what] !== undefined;
+}
+
 export type OldVersionCheck = z.infer<typeof oldVersionCheck>;

@@ -1,4 +1,5 @@
 import { type Document, isMap, isPair, isScalar, LineCounter, type Node, parseDocument } from "yaml";
+import { messageOf } from "../../errors.ts";
 
 export interface Position {
   /** Counted from 1. */
@@ -63,7 +64,7 @@ export class PlacedYaml {
       return this.#document.toJS({ maxAliasCount: MOST_ALIASES });
     } catch (error) {
       this.problems.push({
-        message: error instanceof Error ? error.message : String(error),
+        message: messageOf(error),
         line: 1,
         column: 1,
       });

@@ -1,7 +1,7 @@
 import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
 import { reversed } from "../engine/step.ts";
-import type { Json } from "../journal/entry.ts";
+import { type Json, membersOf } from "../journal/entry.ts";
 import { cleanFlow } from "./clean.ts";
 import { copyFlow } from "./databases/copy.ts";
 import { expandFlow } from "./databases/expand.ts";
@@ -40,11 +40,7 @@ export async function makeFlow(context: FarmContext, name: string, args: Json): 
 }
 
 function isUndo(args: Json): boolean {
-  return objectOf(args).undo === true;
-}
-
-function objectOf(args: Json): Record<string, Json> {
-  return typeof args === "object" && args !== null && !Array.isArray(args) ? args : {};
+  return membersOf(args).undo === true;
 }
 
 /** The way back needs no gate: nothing may keep one from it. */
@@ -52,7 +48,7 @@ function undone(flow: FarmFlow): FarmFlow {
   return {
     ...flow,
     direction: "undo",
-    arguments: { ...objectOf(flow.arguments), undo: true },
+    arguments: { ...membersOf(flow.arguments), undo: true },
     stages: reversed(flow.stages),
     gates: [],
   };

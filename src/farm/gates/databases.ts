@@ -1,7 +1,7 @@
 import type { FarmContext } from "../context.ts";
 import { engineOf } from "../databases/engines.ts";
 import type { FarmDatabase } from "../file/databases.ts";
-import type { Json } from "../journal/entry.ts";
+import { membersOf } from "../journal/entry.ts";
 import { expandId, expansionReality } from "../steps/databases/expand.ts";
 import type { Expansion } from "../steps/databases/expansion.ts";
 import { type Point, pointedTo } from "../steps/databases/point.ts";
@@ -94,7 +94,7 @@ export function expandedGate(context: FarmContext, database: FarmDatabase, expan
       if (database.engine === "commands")
         return verdict(
           "the file's command did it",
-          isOf(recorded?.inputs, expansion) ? [] : [`it is not: ${expand}`],
+          membersOf(recorded?.inputs).digest === expansion.digest ? [] : [`it is not: ${expand}`],
         );
       const found = await expansionReality(context, database, expansion, "live");
       if (found.state === "partial") return verdict("", [`${found.why}: ${expand}`]);
@@ -104,10 +104,6 @@ export function expandedGate(context: FarmContext, database: FarmDatabase, expan
       );
     },
   };
-}
-
-function isOf(inputs: Json | undefined, { digest }: Expansion): boolean {
-  return typeof inputs === "object" && inputs !== null && !Array.isArray(inputs) && inputs.digest === digest;
 }
 
 /** What may run on one side only does not run on both: a shadow that uses the live database is a second writer. */

@@ -1,5 +1,6 @@
 import { readInstance } from "../../freezer/instance.ts";
 import type { FarmContext } from "../context.ts";
+import { membersOf } from "../journal/entry.ts";
 import { foldJournal } from "../journal/state.ts";
 import { shadowImage } from "../steps/image.ts";
 import type { Gate } from "./gate.ts";
@@ -22,8 +23,8 @@ export function imageGate(context: FarmContext): Gate {
         const { name } = machines.shadow(box);
         const { imageDigest } = await readInstance(store.home, name);
         const step = steps.find((one) => one.step === `box/${box.name}/shadow`);
-        const recorded = step?.state === "done" ? digestIn(step.result) : undefined;
-        if (recorded === undefined) reasons.push(`${name} was not provisioned`);
+        const recorded = step?.state === "done" ? membersOf(step.result).digest : undefined;
+        if (typeof recorded !== "string") reasons.push(`${name} was not provisioned`);
         else if (recorded !== digest) reasons.push(`${name} was provisioned of ${short(recorded)}`);
         else if (imageDigest !== digest) reasons.push(`${name} is of ${short(imageDigest)}`);
       }
@@ -33,11 +34,6 @@ export function imageGate(context: FarmContext): Gate {
       );
     },
   };
-}
-
-function digestIn(result: unknown): string | undefined {
-  const has = typeof result === "object" && result !== null && "digest" in result;
-  return has && typeof result.digest === "string" ? result.digest : undefined;
 }
 
 const short = (digest: string): string => digest.slice(0, DIGEST_SHOWN);

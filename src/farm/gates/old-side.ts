@@ -2,7 +2,8 @@ import type { FarmContext } from "../context.ts";
 import type { FarmBox } from "../file/boxes.ts";
 import { CLEAN, foldJournal, isChange } from "../journal/state.ts";
 import { AFTER_SWITCH, drainSide, WITHOUT_OLD } from "../routers/index.ts";
-import { describeRouting, sameRouting } from "../routers/routing.ts";
+import { describeState, type RouterState } from "../routers/router.ts";
+import { sameRouting } from "../routers/routing.ts";
 import { OLD_MACHINE_STEP, oldDomain } from "../steps/old-machine.ts";
 import { SWITCH_STEP } from "../steps/routing.ts";
 import type { Gate } from "./gate.ts";
@@ -19,16 +20,10 @@ function switchedGate({ routers }: FarmContext): Gate {
     id: "switched",
     title: "users have the new version",
     look: async (signal) => {
-      const states = await Promise.all((await routers.open()).map((router) => router.probe(signal)));
-      return verdict(
-        "all routers say so",
-        states.flatMap(({ router, runtime, agree, problems }) => {
-          if (agree && [AFTER_SWITCH, WITHOUT_OLD].some((routing) => sameRouting(runtime, routing)))
-            return [];
-          const says = runtime ? describeRouting(runtime) : (problems[0]?.message ?? "not known");
-          return [`${router}: ${says}${agree ? "" : ", and something else after a restart"}`];
-        }),
-      );
+      const isSwitched = ({ agree, runtime }: RouterState) =>
+        agree && [AFTER_SWITCH, WITHOUT_OLD].some((routing) => sameRouting(runtime, routing));
+      const others = (await routers.probe(signal)).filter((state) => !isSwitched(state));
+      return verdict("all routers say so", others.map(describeState));
     },
   };
 }

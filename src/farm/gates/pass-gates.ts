@@ -1,4 +1,4 @@
-import { DoppelError, EXIT } from "../../errors.ts";
+import { DoppelError, EXIT, messageOf } from "../../errors.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import type { Gate, Verdict } from "./gate.ts";
 
@@ -19,7 +19,7 @@ export async function lookAtGates(gates: readonly Gate[], signal: AbortSignal): 
           gate: id,
           title,
           passed: false,
-          message: error instanceof Error ? error.message : String(error),
+          message: messageOf(error),
         };
       }
     }),

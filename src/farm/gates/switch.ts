@@ -1,5 +1,6 @@
 import type { FarmContext } from "../context.ts";
-import type { FarmDatabase } from "../file/databases.ts";
+import { canDo, type FarmDatabase } from "../file/databases.ts";
+import { describeState } from "../routers/router.ts";
 import { readExpansion } from "../steps/databases/expansion.ts";
 import { expandedGate, pointedGate, safetyCopyGate } from "./databases.ts";
 import { evidenceGate } from "./evidence.ts";
@@ -22,9 +23,8 @@ export async function switchGates(context: FarmContext): Promise<Gate[]> {
 
 /** A database can be gone back to, has what the new version needs, and is used by every shadow. */
 async function databaseGates(context: FarmContext, database: FarmDatabase): Promise<Gate[]> {
-  const canBeCopied = database.engine !== "commands" || database.commands.safetyCopy !== undefined;
   return [
-    ...(canBeCopied ? [safetyCopyGate(context, database)] : []),
+    ...(canDo(database, "safetyCopy") ? [safetyCopyGate(context, database)] : []),
     ...(database.migrations.length > 0
       ? [expandedGate(context, database, await readExpansion(context, database))]
       : []),
@@ -40,14 +40,11 @@ function routersGate({ routers, farm }: FarmContext): Gate {
     title: "the routers answer and can be watched",
     look: async (signal) => {
       const open = await routers.open();
-      const states = await Promise.all(open.map((router) => router.probe(signal)));
-      const silent = states.flatMap(({ router, runtime, problems }) =>
-        runtime ? [] : [`${router}: ${problems[0]?.message ?? "it does not answer"}`],
-      );
+      const silent = (await routers.probe(signal)).filter(({ runtime }) => runtime === undefined);
       const blind = watch === 0 ? [] : open.filter(({ abilities }) => !abilities.has("statistics"));
       const whole = canary === undefined ? [] : open.filter(({ abilities }) => !abilities.has("canary"));
       return verdict("all answer", [
-        ...silent,
+        ...silent.map(describeState),
         ...blind.map(({ name }) => `${name} tells no statistics: docs/routers.md, or switch.watch: 0s`),
         ...whole.map(({ name }) => `${name} cannot have a canary: leave switch.canary out`),
       ]);

@@ -4,6 +4,15 @@ import { z } from "zod";
 export const json = z.json();
 export type Json = z.infer<typeof json>;
 
+/** The members of an object; anything else has none. */
+export function membersOf(value: Json | undefined): Partial<Record<string, Json>> {
+  return isObject(value) ? value : {};
+}
+
+export function isObject(value: Json | undefined): value is Record<string, Json> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 const failure = z.object({ code: z.string(), message: z.string() });
 const direction = z.enum(["do", "undo"]);
 

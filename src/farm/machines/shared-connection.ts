@@ -1,4 +1,5 @@
 import type { SshConnection } from "../../ssh/connection.ts";
+import { unlessAborted } from "../engine/unless-aborted.ts";
 
 /** A machine that commands can be run in. */
 export interface Reachable {
@@ -41,18 +42,5 @@ export class SharedConnection implements AsyncDisposable {
 
   #forget(connection: Promise<SshConnection>): void {
     if (this.#connection === connection) this.#connection = undefined;
-  }
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
   }
 }

@@ -1,4 +1,4 @@
-import { DoppelError, EXIT, systemErrorCode } from "../../errors.ts";
+import { DoppelError, EXIT, messageOf, systemErrorCode } from "../../errors.ts";
 import type { Ability, Problem } from "./router.ts";
 
 const REASONS: Record<string, string> = {
@@ -46,6 +46,6 @@ export function unsettled(router: string, wanted: string, found: string, cause?:
 /** A failure as data. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof DoppelError) return { code: error.code, message: error.message };
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return { code: systemErrorCode(error) ?? "unexpected", message };
 }

@@ -1,6 +1,6 @@
 import type { FarmSpec } from "../file/schema.ts";
 import { openRouter, routerConfigOf, siteConfig } from "./index.ts";
-import type { Router } from "./router.ts";
+import type { Router, RouterState } from "./router.ts";
 
 /** The routers of a farm file, opened when they are first asked for. */
 export class FarmRouters implements AsyncDisposable {
@@ -14,6 +14,11 @@ export class FarmRouters implements AsyncDisposable {
   open(): Promise<Router[]> {
     this.#open ??= this.#openAll();
     return this.#open;
+  }
+
+  /** What each of them does now, and what it would do after a restart. */
+  async probe(signal: AbortSignal): Promise<RouterState[]> {
+    return await Promise.all((await this.open()).map((router) => router.probe(signal)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

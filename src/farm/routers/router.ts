@@ -1,4 +1,4 @@
-import type { Routing } from "./routing.ts";
+import { describeRouting, type Routing, sameRouting } from "./routing.ts";
 
 /** What a router can do beyond being switched. */
 export type Ability = "canary" | "statistics" | "drain";
@@ -19,6 +19,14 @@ export interface RouterState {
   /** Changes when the router's counters start from zero again: the process that answered. */
   generation?: string;
   problems: Problem[];
+}
+
+/** In one line, with what would be otherwise after a restart. */
+export function describeState({ router, runtime, persisted, problems }: RouterState): string {
+  const now = runtime ? describeRouting(runtime) : (problems[0]?.message ?? "it does not answer");
+  const later =
+    persisted && !sameRouting(runtime, persisted) ? `; ${describeRouting(persisted)} after a restart` : "";
+  return `${router}: ${now}${later}`;
 }
 
 /** Counters of one side since the router's `generation` began. */

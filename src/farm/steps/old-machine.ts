@@ -9,7 +9,7 @@ import type { FarmBox } from "../file/boxes.ts";
 /** Steps of this name end the old version for good. */
 export const OLD_MACHINE_STEP = "clean/stop/";
 /** What comes of these steps tells which disks stay. */
-export const UNDEFINE_STEP = "clean/undefine/";
+const UNDEFINE_STEP = "clean/undefine/";
 
 const SHUTDOWN_MS = 120_000;
 const EVERY_MS = 500;

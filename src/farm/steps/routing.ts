@@ -1,7 +1,7 @@
 import type { FarmContext } from "../context.ts";
 import type { Reality, Step } from "../engine/step.ts";
 import { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, changeRouting, WITHOUT_OLD } from "../routers/index.ts";
-import type { Router } from "../routers/router.ts";
+import { describeState, type Router, type RouterState } from "../routers/router.ts";
 import { describeRouting, type Routing, sameRouting } from "../routers/routing.ts";
 
 /** The step that gives users the new version; `rollback` undoes it. */
@@ -71,7 +71,7 @@ function routingStep(context: FarmContext, change: Change): Step {
     title,
     inputs: { routing: { ...to } },
     undoes,
-    probe: async (signal) => await realityOf(await context.routers.open(), change, signal),
+    probe: async (signal) => realityOf(await context.routers.probe(signal), change),
     run: async (signal) => {
       const start = performance.now();
       await changeRouting(await context.routers.open(), { from, to, signal });
@@ -87,26 +87,14 @@ export async function leadBack(routers: readonly Router[]): Promise<void> {
 
 /** Whether all users have the old version, on all routers. */
 export async function hasOldVersion(context: FarmContext, signal: AbortSignal): Promise<boolean> {
-  const routers = await context.routers.open();
-  const states = await Promise.all(routers.map((router) => router.probe(signal)));
+  const states = await context.routers.probe(signal);
   return states.every(({ runtime }) => sameRouting(runtime, BEFORE_SWITCH));
 }
 
-async function realityOf(
-  routers: readonly Router[],
-  { from, to, beyond }: Change,
-  signal: AbortSignal,
-): Promise<Reality> {
-  const states = await Promise.all(routers.map((router) => router.probe(signal)));
+function realityOf(states: readonly RouterState[], { from, to, beyond }: Change): Reality {
   const all = (routing: Routing) =>
     states.every(({ agree, runtime }) => agree && sameRouting(runtime, routing));
   if ([to, ...beyond].some(all)) return { state: "done", result: describeRouting(to) };
   if (all(from)) return { state: "absent" };
-  const what = states.map(({ router, runtime, persisted, problems }) => {
-    const now = runtime ? describeRouting(runtime) : (problems[0]?.message ?? "not known");
-    const later =
-      persisted && !sameRouting(runtime, persisted) ? `, ${describeRouting(persisted)} on disk` : "";
-    return `${router}: ${now}${later}`;
-  });
-  return { state: "partial", why: what.join("; ") };
+  return { state: "partial", why: states.map(describeState).join(", ") };
 }

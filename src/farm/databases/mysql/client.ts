@@ -1,5 +1,5 @@
 import mysql from "mysql2/promise";
-import { DoppelError } from "../../../errors.ts";
+import { DoppelError, messageOf } from "../../../errors.ts";
 import { type DatabaseAddress, describeAddress } from "../address.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -67,7 +67,7 @@ export function errorNumber(error: unknown): number | undefined {
 }
 
 export function explain(error: unknown, address: DatabaseAddress): DoppelError {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const number = errorNumber(error);
   const where = describeAddress(address);
   if (number === undefined) {

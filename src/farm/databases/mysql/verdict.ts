@@ -1,3 +1,4 @@
+import { messageOf } from "../../../errors.ts";
 import { type Judgement, judged, type MigrationVerdict, refused } from "../verdict.ts";
 import type { NewNames } from "./rules/tables.ts";
 import { judgeParsed, judgeUnread } from "./rules.ts";
@@ -25,6 +26,6 @@ function judgeRaw({ sql, problem }: RawStatement, made: NewNames): Judgement {
     const { type, fields } = parseStatement(sql);
     return judgeParsed(type, fields, made);
   } catch (error) {
-    return judgeUnread(sql, error instanceof Error ? error.message : String(error));
+    return judgeUnread(sql, messageOf(error));
   }
 }

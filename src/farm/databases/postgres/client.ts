@@ -1,5 +1,5 @@
 import pg from "pg";
-import { DoppelError } from "../../../errors.ts";
+import { DoppelError, messageOf } from "../../../errors.ts";
 import { type DatabaseAddress, describeAddress } from "../address.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -55,7 +55,7 @@ export function sqlState(error: unknown): string | undefined {
 
 /** The error of a server or of the way there, with its words and without secrets. */
 export function explain(error: unknown, address: DatabaseAddress): DoppelError {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const state = sqlState(error);
   const where = describeAddress(address);
   if (state === undefined) {

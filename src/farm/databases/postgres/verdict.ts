@@ -1,4 +1,5 @@
 import { hasSqlDetails, parse } from "libpg-query";
+import { messageOf } from "../../../errors.ts";
 import { judged, type MigrationVerdict, refused, type StatementVerdict } from "../verdict.ts";
 import { NewObjects } from "./new-objects.ts";
 import { judgeNode } from "./rules.ts";
@@ -36,7 +37,7 @@ async function judgeStatements(sql: string): Promise<StatementVerdict[]> {
 }
 
 function unparsable(sql: string, error: unknown): StatementVerdict {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const position = hasSqlDetails(error) ? (error.sqlDetails?.cursorPosition ?? 0) : 0;
   const characters = [...sql];
   const line = characters.slice(0, position).filter((character) => character === "\n").length + 1;

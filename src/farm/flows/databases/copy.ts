@@ -1,6 +1,6 @@
 import type { FarmContext } from "../../context.ts";
 import type { Step } from "../../engine/step.ts";
-import type { FarmDatabase } from "../../file/databases.ts";
+import { canDo, type FarmDatabase } from "../../file/databases.ts";
 import type { Json } from "../../journal/entry.ts";
 import { type SafetyCopyDemands, safetyCopyStep } from "../../steps/databases/safety-copy.ts";
 import { testCopyStep } from "../../steps/databases/test-copy.ts";
@@ -29,10 +29,8 @@ async function copyLane(
   database: FarmDatabase,
   demands: SafetyCopyDemands,
 ): Promise<Step[]> {
-  const can = (what: "copy" | "safetyCopy") =>
-    database.engine !== "commands" || database.commands[what] !== undefined;
   return [
-    ...(can("safetyCopy") ? [safetyCopyStep(context, database, demands)] : []),
-    ...(can("copy") ? [await testCopyStep(context, database)] : []),
+    ...(canDo(database, "safetyCopy") ? [safetyCopyStep(context, database, demands)] : []),
+    ...(canDo(database, "copy") ? [await testCopyStep(context, database)] : []),
   ];
 }

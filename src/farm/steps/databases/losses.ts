@@ -1,3 +1,4 @@
+import { messageOf } from "../../../errors.ts";
 import type { FarmContext } from "../../context.ts";
 import { type Writes, writesBetween } from "../../databases/activity.ts";
 import { engineOf } from "../../databases/engines.ts";
@@ -43,6 +44,6 @@ export async function lossesOf(
       sinceCopy: copy?.sql ? writesBetween(copy.sql.activity, now) : null,
     };
   } catch (error) {
-    return { ...known, problem: error instanceof Error ? error.message : String(error) };
+    return { ...known, problem: messageOf(error) };
   }
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../../../errors.ts";
 import type { FarmContext } from "../../context.ts";
 import { type DatabaseAddress, describeAddress } from "../../databases/address.ts";
 import type { SqlDatabase } from "../../file/databases.ts";
@@ -18,6 +19,6 @@ async function shown(address: Promise<DatabaseAddress>): Promise<string> {
   try {
     return describeAddress(await address);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

@@ -1,4 +1,4 @@
-import { DoppelError, EXIT } from "../../../errors.ts";
+import { DoppelError, EXIT, messageOf } from "../../../errors.ts";
 import { expectedCells, OUTSIDE } from "../../check/cells.ts";
 import { runMatrix } from "../../check/matrix.ts";
 import type { FarmContext } from "../../context.ts";
@@ -33,12 +33,20 @@ export function pointSteps(
   shadow: Shadow,
   to: PointTarget,
 ): Step[] {
-  const point = requirePoint(database);
-  const pointed = pointStep(database.name, point, shadow, to);
-  return [pointed, checkedStep(context, database.name, point, shadow, to, pointed.id)];
+  const pointing = { name: database.name, point: requirePoint(database), shadow, to };
+  const pointed = pointStep(pointing);
+  return [pointed, checkedStep(context, pointing, pointed.id)];
 }
 
-function pointStep(name: string, point: Point, shadow: Shadow, to: PointTarget): Step {
+interface Pointing {
+  /** Of the database. */
+  name: string;
+  point: Point;
+  shadow: Shadow;
+  to: PointTarget;
+}
+
+function pointStep({ name, point, shadow, to }: Pointing): Step {
   return {
     id: stepOf(name, `point/${shadow.box.name}`),
     title: `point ${shadow.name} to the ${wordOf(to)} ${name}`,
@@ -56,14 +64,8 @@ function pointStep(name: string, point: Point, shadow: Shadow, to: PointTarget):
   };
 }
 
-function checkedStep(
-  context: FarmContext,
-  name: string,
-  point: Point,
-  shadow: Shadow,
-  to: PointTarget,
-  pointId: string,
-): Step {
+function checkedStep(context: FarmContext, pointing: Pointing, pointId: string): Step {
+  const { name, point, shadow, to } = pointing;
   return lookingStep(context.journal, {
     id: stepOf(name, `pointed/${shadow.box.name}`),
     title: `${shadow.name} passes its checks on the ${wordOf(to)} ${name}`,
@@ -116,8 +118,4 @@ function pointUndone(what: string, failed: readonly string[], back: string): Dop
     exitCode: EXIT.different,
     details: { failed: [...failed] },
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

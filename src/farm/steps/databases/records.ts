@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Activity } from "../../databases/activity.ts";
 import type { SafetyCopy } from "../../databases/safety-copy.ts";
-import type { JournalEntry, Json } from "../../journal/entry.ts";
+import { type JournalEntry, type Json, membersOf } from "../../journal/entry.ts";
 
 /** A safety copy as the journal has it. */
 export interface RecordedCopy {
@@ -83,13 +83,9 @@ export function isOurCopy(entries: readonly JournalEntry[], step: string, addres
   let ours = false;
   for (const { event } of entries) {
     if (event.kind === "step-started" && event.step === step && event.direction === "do")
-      ours ||= copyOf(event.inputs) === address;
+      ours ||= membersOf(event.inputs).copy === address;
     if (event.kind === "step-done" && event.step === step && event.direction === "undo")
-      ours &&= copyOf(event.inputs) !== address;
+      ours &&= membersOf(event.inputs).copy !== address;
   }
   return ours;
-}
-
-function copyOf(inputs: Json): Json | undefined {
-  return typeof inputs === "object" && inputs !== null && !Array.isArray(inputs) ? inputs.copy : undefined;
 }

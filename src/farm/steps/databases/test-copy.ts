@@ -6,7 +6,7 @@ import { engineOf } from "../../databases/engines.ts";
 import { dropTestCopy, makeTestCopy } from "../../databases/test-copy.ts";
 import type { Reality, Step } from "../../engine/step.ts";
 import type { CommandDatabase, FarmDatabase, SqlDatabase } from "../../file/databases.ts";
-import type { Json } from "../../journal/entry.ts";
+import { type Json, membersOf } from "../../journal/entry.ts";
 import { lastRun, lookingStep } from "../recorded.ts";
 import { placesOf } from "./places.ts";
 import { isOurCopy, stepOf } from "./records.ts";
@@ -75,13 +75,8 @@ async function requireOurs(
 }
 
 function wholeCopy(recorded: Json | undefined, identity: string): Reality {
-  const isIt =
-    typeof recorded === "object" &&
-    recorded !== null &&
-    !Array.isArray(recorded) &&
-    recorded.identity === identity;
-  return isIt
-    ? { state: "done", result: recorded }
+  return membersOf(recorded).identity === identity
+    ? { state: "done", result: recorded ?? null }
     : { state: "partial", why: "it was begun and not finished" };
 }
 
