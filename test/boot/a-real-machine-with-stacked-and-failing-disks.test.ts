@@ -7,13 +7,18 @@ import { bytesArrived, Doppel, must, possible } from "../system/doppel.ts";
 
 const MIB = 1024 * 1024;
 
-/** md RAID 1 over two partitions, LVM on it, LUKS in that, and a mounted file system at the top. */
+/**
+ * md RAID 1 over two partitions, LVM on it, LUKS in that, and a mounted file system at the top. The kernel reads the new tables
+ * twice: an array that is made meanwhile loses a half to udev, which hears late that its partition had gone.
+ */
 const STACK = `
 set -e
 printf 'label: gpt\\nsize=60M\\nsize=20M\\n' | sfdisk -q /dev/sdb
 printf 'label: gpt\\nsize=60M\\n' | sfdisk -q /dev/sdc
+udevadm settle
 mdadm --create /dev/md0 --run --quiet --level=1 --raid-devices=2 --metadata=1.2 /dev/sdb1 /dev/sdc1
 mdadm --wait /dev/md0 || true
+grep -qx 0 /sys/block/md0/md/degraded
 pvcreate -qq /dev/md0
 vgcreate -qq vg0 /dev/md0
 lvcreate -qq -n secret -L 40M vg0
