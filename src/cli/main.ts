@@ -1,6 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
+import { packageRoot } from "../package-root.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { reportError } from "./report-error.ts";
 
@@ -58,11 +60,9 @@ function exitOverrideAll(command: Command): Command {
   return command;
 }
 
-/** From package.json: above src, and above dist/src once compiled. */
 function packageVersion(): string {
-  for (const path of ["../../package.json", "../../../package.json"]) {
-    const file = new URL(path, import.meta.url);
-    if (existsSync(file)) return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-  }
-  return "unknown";
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as {
+    version: string;
+  };
+  return version;
 }

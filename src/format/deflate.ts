@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { DoppelError } from "../errors.ts";
+import { packageRoot } from "../package-root.ts";
 
 interface Addon {
   /** native/addon/deflate.c */
@@ -31,11 +32,8 @@ export function deflateFrames(
 }
 
 function load(): Addon {
-  // Below src, and below dist/src once compiled.
-  for (const path of ["../../native/build/addon/deflate.node", "../../../native/build/addon/deflate.node"]) {
-    const file = fileURLToPath(new URL(path, import.meta.url));
-    if (existsSync(file)) return createRequire(import.meta.url)(file) as Addon;
-  }
+  const file = join(packageRoot(), "native/build/addon/deflate.node");
+  if (existsSync(file)) return createRequire(import.meta.url)(file) as Addon;
   throw new DoppelError("addon-missing", "the native addon is not built", {
     hint: "bin/setup build, or make -C native",
   });

@@ -188,7 +188,9 @@ describe.skipIf(!possible)("an export on the command line", () => {
       const running = doppel.start("export", "disk", "-o", join(folder, "x.qcow2"));
       // Somebody else takes the room once the export has begun.
       await begun(folder);
+      running.child.kill("SIGSTOP");
       await runCommand("fallocate", ["-l", "150M", join(folder, "other")]);
+      running.child.kill("SIGCONT");
       const during = await running.ended;
       expect(during).toMatchObject({ code: 1, stderr: expect.stringContaining("ENOSPC") });
       expect(readdirSync(folder)).toEqual(["other"]);
