@@ -29,6 +29,7 @@ const PAIRED = [
   "images-keep-what-they-hold",
   "what-is-attached-cannot-harm-a-pull",
   "a-re-capture-sends-only-what-changed",
+  "a-reader-may-go-at-any-time",
   "old-images-go-by-rules",
   "images-tell-what-changed-between-them",
 ];

@@ -1,5 +1,14 @@
 /** Exit codes of the command line, a contract with scripts and pipelines. */
-export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, different: 4, interrupted: 130 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  refused: 3,
+  different: 4,
+  interrupted: 130,
+  /** What a shell says of a program that SIGPIPE ended. */
+  unread: 141,
+} as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 

@@ -39,7 +39,7 @@ async function filesCommand(left: string, right: string, json: boolean): Promise
   for await (const difference of diffFiles(store, images, { signal, onStage })) {
     changes[changeOf(difference)]++;
     const line = json ? JSON.stringify(differenceJson(difference)) : differenceText(difference);
-    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain");
+    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain", { signal });
   }
   const { added, removed, changed } = changes;
   process.stderr.write(`${added} added, ${removed} removed, ${changed} changed\n`);

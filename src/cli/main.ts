@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
 import { packageRoot } from "../package-root.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { outputEnd, stopWithoutOutput } from "./output-end.ts";
 import { reportError } from "./report-error.ts";
 
 /** Each is loaded when it is asked for: all of them together take as long to load as most take to run. */
@@ -29,11 +30,14 @@ const SUBCOMMANDS: Record<string, () => Promise<() => Command>> = {
 
 /** Runs the command line and returns the exit code; errors are printed here, once. */
 export async function main(argv: string[]): Promise<number> {
+  stopWithoutOutput();
   const command = await buildProgram(argv);
   try {
     await command.parseAsync(argv);
     return typeof process.exitCode === "number" ? process.exitCode : EXIT.done;
   } catch (error) {
+    const end = outputEnd();
+    if (end) return end.exitCode;
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     const verbose = command.opts().verbose === true;
     return reportError(error, { verbose, interrupted: interruptSignal().aborted });
