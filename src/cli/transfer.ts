@@ -13,7 +13,14 @@ import { chooseDisk } from "./choose-disk.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
-import { readDemands, type TrustFlags, warnOfRevocations, withTrustOptions } from "./trust-options.ts";
+import {
+  readDemands,
+  resolveTrusted,
+  type TrustFlags,
+  warnOfRevocations,
+  withTrustOptions,
+  withUseOptions,
+} from "./trust-options.ts";
 
 const CONTAINER_DISK = "containerdisk";
 
@@ -27,7 +34,7 @@ interface TransferFlags {
 
 /** `doppel push REF [REMOTE]`: an image into a registry. */
 export function pushCommand(): Command {
-  return new Command("push")
+  return withUseOptions(new Command("push"))
     .description("send an image to a registry; only what is not there yet goes over the network")
     .argument("<ref>", "the image; with a registry in front, the image of that name here")
     .argument("[remote]", "registry.host[:port]/name[:tag]")
@@ -62,8 +69,13 @@ function collect(value: string, all: string[] = []): string[] {
   return [...all, value];
 }
 
-async function push(ref: string, remote: string | undefined, flags: TransferFlags): Promise<void> {
+async function push(
+  ref: string,
+  remote: string | undefined,
+  flags: TransferFlags & TrustFlags,
+): Promise<void> {
   if (flags.as === CONTAINER_DISK) return await pushAsContainerDisk(ref, remote, flags);
+  refuseDemands(flags);
   const target = remoteReference(remote ?? ref);
   const local = parseReference(ref);
   const mountFrom = (flags.mountFrom ?? []).map((name) => parseLocalReference(name).name);
@@ -86,7 +98,7 @@ async function push(ref: string, remote: string | undefined, flags: TransferFlag
 async function pushAsContainerDisk(
   ref: string,
   remote: string | undefined,
-  flags: TransferFlags,
+  flags: TransferFlags & TrustFlags,
 ): Promise<void> {
   if (remote === undefined) {
     throw new DoppelError("usage", "--as needs to be told where to: the image's own name is the image's", {
@@ -97,7 +109,7 @@ async function pushAsContainerDisk(
   const target = remoteReference(remote);
   const local = parseReference(ref);
   await using store = await ImageStore.open();
-  const image = await store.resolve(local);
+  const image = await resolveTrusted(store, local, flags);
   const disk = chooseDisk(image, flags.disk);
   await using repository = await openRepository(target, "push", flags);
   using progress = transferProgress("push", "sent");
@@ -111,6 +123,16 @@ async function pushAsContainerDisk(
   if (flags.json) return printJson({ ref, remote: name, disk, ...report });
   const sent = `${formatBytes(report.sentBytes)} sent in ${progress.seconds()}`;
   process.stdout.write(`${name} is a container disk of ${ref}: /${report.path}, ${sent}\n${report.digest}\n`);
+}
+
+/** An image goes to a registry as it is, with its signatures and revocations: who uses it there or from there is held to them. */
+function refuseDemands({ requireSignature, policy, allowRevoked }: TrustFlags): void {
+  if (requireSignature.length === 0 && policy === undefined && allowRevoked === undefined) return;
+  throw new DoppelError(
+    "usage",
+    "--require-signature, --policy and --allow-revoked are for what is sent as something else",
+    { hint: `add --as ${CONTAINER_DISK}, or leave them out`, exitCode: EXIT.usage },
+  );
 }
 
 async function pull(

@@ -169,6 +169,9 @@ describe.skipIf(!possible)("an image that is pushed as a container disk", () => 
     expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining("[disk-unknown]") });
     const other = await doppel.run("push", "site/web1:monday", `${registry.host}/x`, "--as", "zip");
     expect(other.code).toBe(2);
+    // The image itself is sent as it is: demands on it would not be kept.
+    const demanding = await doppel.run("push", "site/web1:monday", `${registry.host}/x`, "--policy", "none");
+    expect(demanding).toMatchObject({ code: 2, stderr: expect.stringContaining("add --as") });
   });
 
   it("gets no tag when a pack of it is damaged", async () => {

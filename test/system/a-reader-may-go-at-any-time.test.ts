@@ -29,12 +29,15 @@ describe("a command whose output is no longer read", () => {
     return runCommand("bash", ["-c", script], { DOPPEL_HOME: home });
   }
 
-  it.each(["images ls", "images ls --json"])("ends quietly in the middle of it: %s | head -1", async (words) => {
-    const whole = await many.run(...words.split(" "));
-    expect(whole.stdout.length).toBeGreaterThan(2 * PIPE_BYTES);
-    const { stdout, stderr } = await bash(many.home, `doppel ${words} | head -1; echo "\${PIPESTATUS[@]}"`);
-    expect({ stdout, stderr }).toEqual({ stdout: `${whole.stdout.split("\n")[0]}\n141 0\n`, stderr: "" });
-  });
+  it.each(["images ls", "images ls --json"])(
+    "ends quietly in the middle of it: %s | head -1",
+    async (words) => {
+      const whole = await many.run(...words.split(" "));
+      expect(whole.stdout.length).toBeGreaterThan(2 * PIPE_BYTES);
+      const { stdout, stderr } = await bash(many.home, `doppel ${words} | head -1; echo "\${PIPESTATUS[@]}"`);
+      expect({ stdout, stderr }).toEqual({ stdout: `${whole.stdout.split("\n")[0]}\n141 0\n`, stderr: "" });
+    },
+  );
 
   it.each([
     "images ls",
@@ -58,11 +61,18 @@ describe("a command whose output is no longer read", () => {
     expect((await bash(doppel.home, line)).code).toBe(141);
     expect(await doppel.json("images", "show", "web1:done")).toMatchObject({ host: expect.anything() });
     const full = await bash(doppel.home, "doppel images ls > /dev/full");
-    expect(full).toMatchObject({ code: 1, stderr: expect.stringMatching(/^doppel: standard output.*\[ENOSPC\]\n$/) });
+    expect(full).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^doppel: standard output.*\[ENOSPC\]\n$/),
+    });
   });
 
   it("goes on when nobody reads its errors", async () => {
-    const line = "exec 3> >(true); wait $!; doppel images show none 2>&3; doppel save web1:monday -o - 2>&3 | tar -t | head -1";
-    expect(await bash(doppel.home, `${line}; echo "\${PIPESTATUS[@]}"`)).toMatchObject({ stdout: expect.stringMatching(/\n0 0 0\n$/), stderr: "" });
+    const line =
+      "exec 3> >(true); wait $!; doppel images show none 2>&3; doppel save web1:monday -o - 2>&3 | tar -t | head -1";
+    expect(await bash(doppel.home, `${line}; echo "\${PIPESTATUS[@]}"`)).toMatchObject({
+      stdout: expect.stringMatching(/\n0 0 0\n$/),
+      stderr: "",
+    });
   });
 });

@@ -15,6 +15,8 @@ function uses(image: string, folder: string): string[][] {
     ["convert", image, "--to", "kvm", "--name", "refused:child"],
     ["serve", image, "--socket", join(folder, "refused.sock")],
     ["boot-test", image],
+    // Refused before the registry is asked: nothing listens there.
+    ["push", image, "127.0.0.1:9/disks/refused:one", "--as", "containerdisk"],
   ];
 }
 
