@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { Command } from "commander";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { collectGarbage, DEFAULT_GRACE_MS, holdsOf, refuseInUse } from "../store/gc.ts";
 import type { Hold } from "../store/holders.ts";
@@ -15,14 +15,16 @@ export interface CleanFlags {
 }
 
 /** `doppel images rm`, `gc`: what takes images and blobs away. */
-export function addCleaningCommands(images: Command): void {
-  cleaning(images.command("rm <ref>"))
-    .description("take the name away, and the blobs that nothing else needs")
-    .action(remove);
-  cleaning(images.command("gc"))
-    .description("remove blobs that no image needs, and what dead processes left")
-    .option("--interrupted", "also what interrupted captures had received; otherwise that stays for a week")
-    .action(collect);
+export function cleaningCommands(): Command[] {
+  return [
+    cleaning(new Command("rm").argument("<ref>"))
+      .description("take the name away, and the blobs that nothing else needs")
+      .action(remove),
+    cleaning(new Command("gc"))
+      .description("remove blobs that no image needs, and what dead processes left")
+      .option("--interrupted", "also what interrupted captures had received; otherwise that stays for a week")
+      .action(collect),
+  ];
 }
 
 /** The options that all of them have. */

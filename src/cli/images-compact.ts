@@ -1,6 +1,6 @@
-import type { Command } from "commander";
+import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
-import { BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
+import { BOOT_TEST_TYPE } from "../freezer/boot-evidence.ts";
 import { parseReference } from "../image/reference.ts";
 import { type CompactReport, compactImages } from "../store/compact.ts";
 import { collectGarbage } from "../store/gc.ts";
@@ -18,8 +18,8 @@ interface CompactFlags extends CleanFlags {
 }
 
 /** `doppel images compact`: packs of which much is dead are written anew. */
-export function addCompactCommand(images: Command): void {
-  cleaning(images.command("compact [ref...]"))
+export function compactCommand(): Command {
+  return cleaning(new Command("compact").argument("[ref...]"))
     .description(
       "repack packs of which no image uses more than a quarter; the digests of their images change, names and children follow",
     )

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { Command } from "commander";
 import { diffFiles } from "../guest/files/diff.ts";
 import { parseReference } from "../image/reference.ts";
 import { printable } from "../printable.ts";
@@ -10,7 +11,19 @@ import { interruptSignal } from "./interrupt.ts";
 import { printJson, table } from "./output.ts";
 
 /** `doppel images diff A B`: what changed between two images. */
-export async function diffCommand(
+export function diffCommand(): Command {
+  return new Command("diff")
+    .description(
+      "what changed between two images, by disk and file system, from the hashes of their clusters",
+    )
+    .argument("<a>")
+    .argument("<b>")
+    .option("--files", "by file: added, removed, changed; with --json a line for each")
+    .option("--json", "print the result as JSON")
+    .action(diff);
+}
+
+async function diff(
   left: string,
   right: string,
   options: { json?: boolean; files?: boolean },
@@ -21,9 +34,9 @@ export async function diffCommand(
     await store.resolve(parseReference(left)),
     await store.resolve(parseReference(right)),
   ];
-  const diff = await diffImages(store, before, after, interruptSignal());
-  if (options.json) printJson(diff);
-  else process.stdout.write(diffText(diff, left, right));
+  const changes = await diffImages(store, before, after, interruptSignal());
+  if (options.json) printJson(changes);
+  else process.stdout.write(diffText(changes, left, right));
 }
 
 /** `--files`: with `--json` a line of JSON for each file, as there may be millions of them. */

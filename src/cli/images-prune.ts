@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { parseFilters } from "../store/filter.ts";
 import { collectGarbage } from "../store/gc.ts";
@@ -25,8 +25,8 @@ interface PruneFlags extends CleanFlags {
 const PERIODS = ["hourly", "daily", "weekly", "monthly", "yearly"];
 
 /** `doppel images prune`: retention. */
-export function addPruneCommand(images: Command): void {
-  const command = cleaning(images.command("prune [name...]")).description(
+export function pruneCommand(): Command {
+  const command = cleaning(new Command("prune").argument("[name...]")).description(
     "of each name, keep the images that a rule keeps, and take the names of the others away; --dry-run first",
   );
   command.option("--keep-last <n>", "the newest n", parseCount);
@@ -36,7 +36,7 @@ export function addPruneCommand(images: Command): void {
       `the newest of each of the last n that has any, ${period}`,
       parseCount,
     );
-  command
+  return command
     .option("--keep-within <duration>", "all that are younger, like 14d", parseDuration)
     .option(
       "--filter <text>",

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { Command } from "commander";
 import { EXIT } from "../errors.ts";
 import { parseReference } from "../image/reference.ts";
 import { type RepairReport, repairImage } from "../registry/repair.ts";
@@ -18,9 +18,9 @@ interface RepairFlags {
 }
 
 /** `doppel images repair REF`: sound blobs in the place of bad ones. */
-export function addRepairCommand(images: Command): void {
-  images
-    .command("repair <ref>")
+export function repairCommand(): Command {
+  return new Command("repair")
+    .argument("<ref>")
     .description(
       "verify an image, and put sound blobs in the place of bad ones; exit 4 when something is left",
     )

@@ -1,33 +1,12 @@
-import { BOOT_TEST_RESULT } from "../freezer/boot-test.ts";
+import { BOOT_TEST_RESULT } from "../freezer/boot-evidence.ts";
 import type { ConversionRecord } from "../image/config.ts";
 import { MEDIA_TYPES } from "../image/manifest.ts";
 import type { Attachment } from "../store/catalog.ts";
 import type { StoredImage } from "../store/image-store.ts";
 import { formatBytes } from "../units.ts";
 import { type ImageDrawing, layoutText, lineageText } from "./image-drawing.ts";
-import type { ListedImage } from "./listed-images.ts";
 import { table } from "./output.ts";
 import { regionRows } from "./regions-text.ts";
-
-/** The table of `doppel images ls`. */
-export function imageTable(images: readonly ListedImage[], now: Date): string {
-  const rows = [["NAME", "TAG", "HOST", "OS", "GRADE", "DISK", "DATA", "STORED", "AGE", "BOOTS"]];
-  for (const image of images) {
-    rows.push([
-      image.name,
-      image.tag,
-      image.host,
-      image.os,
-      image.readErrors > 0 ? `${image.grade}, ${image.readErrors} read errors` : image.grade,
-      formatBytes(image.diskBytes),
-      formatBytes(image.dataBytes),
-      formatBytes(image.storedBytes),
-      age(image.created, now),
-      image.revoked ? "revoked" : (image.boots ?? "not tested"),
-    ]);
-  }
-  return table(rows, [5, 6, 7]);
-}
 
 /** The text of `doppel images show`. */
 export function describeImage(
@@ -79,11 +58,4 @@ function conversionLines({ target, steps }: ConversionRecord): string[] {
     for (const setting of settings) lines.push(`    ${setting}`);
   }
   return lines;
-}
-
-function age(created: string, now: Date): string {
-  const minutes = Math.max(0, Math.floor((now.getTime() - Date.parse(created)) / 60_000));
-  if (minutes < 60) return `${minutes} min`;
-  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h`;
-  return `${Math.floor(minutes / (24 * 60))} d`;
 }

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import type { Command } from "commander";
+import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
 import { parseReference, type Reference } from "../image/reference.ts";
 import { verifyRemote } from "../registry/verify.ts";
@@ -23,9 +23,8 @@ interface VerifyFlags {
 }
 
 /** `doppel images verify [REF | REMOTE]`: is every byte what it was? */
-export function addVerifyCommand(images: Command): void {
-  images
-    .command("verify")
+export function verifyCommand(): Command {
+  return new Command("verify")
     .argument("[ref]", "an image here, or registry.host[:port]/name[:tag][@digest] of one in a registry")
     .description("read every blob and frame and compare every hash; exit 4 when something differs")
     .option("--all", "every image here; what several share is read once")

@@ -1,4 +1,4 @@
-import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
+import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-evidence.ts";
 import { descendantsOf } from "../store/ancestry.ts";
 import type { TaggedImage } from "../store/catalog.ts";
 import type { ImageStore } from "../store/image-store.ts";

@@ -4,28 +4,28 @@ import { Command, CommanderError } from "commander";
 import { EXIT } from "../errors.ts";
 import { packageRoot } from "../package-root.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { type LoadCommands, loadCommands } from "./load-commands.ts";
 import { outputEnd, stopWithoutOutput } from "./output-end.ts";
 import { reportError } from "./report-error.ts";
 
-/** Each is loaded when it is asked for: all of them together take as long to load as most take to run. */
-const SUBCOMMANDS: Record<string, () => Promise<() => Command>> = {
-  doctor: async () => (await import("./doctor.ts")).doctorCommand,
-  inspect: async () => (await import("./inspect.ts")).inspectCommand,
-  capture: async () => (await import("./capture.ts")).captureCommand,
-  convert: async () => (await import("./convert.ts")).convertCommand,
-  "boot-test": async () => (await import("./boot-test.ts")).bootTestCommand,
-  export: async () => (await import("./export.ts")).exportCommand,
-  import: async () => (await import("./import.ts")).importCommand,
-  images: async () => (await import("./images.ts")).imagesCommand,
-  push: async () => (await import("./transfer.ts")).pushCommand,
-  pull: async () => (await import("./transfer.ts")).pullCommand,
-  save: async () => (await import("./archive.ts")).saveCommand,
-  load: async () => (await import("./archive.ts")).loadCommand,
-  serve: async () => (await import("./serve.ts")).serveCommand,
-  thaw: async () => (await import("./machines.ts")).thawCommand,
-  vms: async () => (await import("./machines.ts")).vmsCommand,
-  discard: async () => (await import("./machines.ts")).discardCommand,
-  farm: async () => (await import("./farm.ts")).farmCommand,
+const SUBCOMMANDS: Record<string, LoadCommands> = {
+  doctor: async () => [(await import("./doctor.ts")).doctorCommand()],
+  inspect: async () => [(await import("./inspect.ts")).inspectCommand()],
+  capture: async () => [(await import("./capture.ts")).captureCommand()],
+  convert: async () => [(await import("./convert.ts")).convertCommand()],
+  "boot-test": async () => [(await import("./boot-test.ts")).bootTestCommand()],
+  export: async () => [(await import("./export.ts")).exportCommand()],
+  import: async () => [(await import("./import.ts")).importCommand()],
+  images: async (words) => [await (await import("./images.ts")).imagesCommand(words)],
+  push: async () => [(await import("./transfer.ts")).pushCommand()],
+  pull: async () => [(await import("./transfer.ts")).pullCommand()],
+  save: async () => [(await import("./archive.ts")).saveCommand()],
+  load: async () => [(await import("./archive.ts")).loadCommand()],
+  serve: async () => [(await import("./serve.ts")).serveCommand()],
+  thaw: async () => [(await import("./machines.ts")).thawCommand()],
+  vms: async () => [(await import("./machines.ts")).vmsCommand()],
+  discard: async () => [(await import("./machines.ts")).discardCommand()],
+  farm: async () => [(await import("./farm.ts")).farmCommand()],
 };
 
 /** Runs the command line and returns the exit code; errors are printed here, once. */
@@ -50,10 +50,7 @@ async function buildProgram(argv: readonly string[]): Promise<Command> {
     .version(packageVersion())
     .option("--verbose", "on an error, print the chain of its causes")
     .configureHelp({ showGlobalOptions: true });
-  const word = argv.slice(2).find((text) => !text.startsWith("-"));
-  const meant = word !== undefined && Object.hasOwn(SUBCOMMANDS, word) ? SUBCOMMANDS[word] : undefined;
-  // A word that is none, and help, want to know them all.
-  for (const load of meant ? [meant] : Object.values(SUBCOMMANDS)) command.addCommand((await load())());
+  for (const one of await loadCommands(SUBCOMMANDS, argv.slice(2))) command.addCommand(one);
   return exitOverrideAll(command);
 }
 

@@ -11,6 +11,7 @@ import type { Attachment } from "../store/catalog.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { isProcessAlive } from "../store/leases.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "./boot-evidence.ts";
 import { furthest } from "./boot-stages.ts";
 import { type BootObservation, type PassedStage, watchBoot } from "./boot-watch.ts";
 import { discard } from "./discard.ts";
@@ -47,9 +48,6 @@ export interface BootTestReport {
   elapsedSeconds: number;
   evidence: Attachment;
 }
-
-export const BOOT_TEST_TYPE = "application/vnd.doppel.boot-test.v1";
-export const BOOT_TEST_RESULT = "org.doppel.boot-test.result";
 
 const MIB = 1024 * 1024;
 const MOST_MEMORY_BYTES = 4096 * MIB;

@@ -1,4 +1,4 @@
-import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-test.ts";
+import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../freezer/boot-evidence.ts";
 import type { Channel, ChannelCheck } from "../store/channels.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { lastVerification } from "../store/verifications.ts";

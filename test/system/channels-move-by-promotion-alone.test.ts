@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../../src/freezer/boot-test.ts";
+import { BOOT_TEST_RESULT, BOOT_TEST_TYPE } from "../../src/freezer/boot-evidence.ts";
 import { parseReference } from "../../src/image/reference.ts";
 import { attach } from "../../src/store/attachments.ts";
 import { ImageStore } from "../../src/store/image-store.ts";
