@@ -1,7 +1,6 @@
-import { rm } from "node:fs/promises";
 import { DoppelError, EXIT } from "../errors.ts";
 import { Virsh } from "../hypervisor/virsh.ts";
-import { type Instance, instanceFolder, readInstance } from "./instance.ts";
+import { type Instance, readInstance, removeInstance } from "./instance.ts";
 import { Pool } from "./pool.ts";
 
 /**
@@ -23,7 +22,7 @@ export async function discard(home: string, name: string): Promise<void> {
     await virsh.run(["undefine", name, "--nvram"]);
   }
   if (instance.pool) await removeVolumes(virsh, instance.pool);
-  await rm(instanceFolder(home, name), { recursive: true, force: true });
+  await removeInstance(home, name);
 }
 
 /** The overlays and the seed go; the image's base stays in the pool for the next machine. */

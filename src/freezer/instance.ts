@@ -1,4 +1,5 @@
-import { readdir, readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeDurableFile } from "../durable-file.ts";
@@ -26,6 +27,7 @@ const instanceSchema = z.object({
 /** A running image: HOME/instances/NAME/instance.json. */
 export type Instance = z.infer<typeof instanceSchema>;
 
+const FILE = "instance.json";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** Throws `usage` for a name that cannot be a folder's and a domain's. */
@@ -42,15 +44,28 @@ export function instanceFolder(home: string, name: string): string {
 }
 
 export async function writeInstance(home: string, instance: Instance): Promise<void> {
-  const path = join(instanceFolder(home, instance.name), "instance.json");
+  const path = join(instanceFolder(home, instance.name), FILE);
   await writeDurableFile(path, `${JSON.stringify(instance, undefined, 2)}\n`);
+}
+
+/** Removes a machine's folder. What it was goes last: a removal that was cut can be asked for again. */
+export async function removeInstance(home: string, name: string): Promise<void> {
+  const folder = instanceFolder(home, name);
+  for (const file of await readdir(folder).catch(() => []))
+    if (file !== FILE) await rm(join(folder, file), { recursive: true, force: true });
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** False for a folder whose maker was killed before it said which machine it is for. */
+export function hasInstance(folder: string): boolean {
+  return existsSync(join(folder, FILE));
 }
 
 /** Reads an instance; `instance-unknown` when there is none of that name. */
 export async function readInstance(home: string, name: string): Promise<Instance> {
   checkInstanceName(name);
   try {
-    const text = await readFile(join(instanceFolder(home, name), "instance.json"), "utf8");
+    const text = await readFile(join(instanceFolder(home, name), FILE), "utf8");
     return instanceSchema.parse(JSON.parse(text));
   } catch (error) {
     if (systemErrorCode(error) !== "ENOENT") throw error;

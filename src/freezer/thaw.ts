@@ -12,7 +12,14 @@ import { type MachineFacts, parseFacts } from "../machine/facts.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import { materialiseBase } from "./base.ts";
 import { type ChosenMachine, checkHost } from "./host-check.ts";
-import { checkInstanceName, type Instance, instanceFolder, writeInstance } from "./instance.ts";
+import {
+  checkInstanceName,
+  hasInstance,
+  type Instance,
+  instanceFolder,
+  removeInstance,
+  writeInstance,
+} from "./instance.ts";
 import { Pool } from "./pool.ts";
 import { makeSeed, type Seed } from "./seed.ts";
 import { folderStorage, poolStorage } from "./storage.ts";
@@ -57,6 +64,7 @@ const MEMORY_STEP_BYTES = 64 * 1024 * 1024;
 export async function thaw(store: ImageStore, image: StoredImage, options: ThawOptions): Promise<ThawResult> {
   checkInstanceName(options.name);
   const facts = parseFacts(image.config.doppel.facts, options.image);
+  await using _name = store.reserve("machine", options.name);
   const virsh = new Virsh(options.connect);
   const machine = chooseMachine(facts, options);
   await checkHost(store, virsh, options, machine);
@@ -93,9 +101,9 @@ export async function thaw(store: ImageStore, image: StoredImage, options: ThawO
     await virsh.run(["start", options.name]);
     return { instance, type, folder, ...machine };
   } catch (error) {
-    await virsh.run(["undefine", options.name, "--nvram"], { allowFailure: true }).catch(() => {});
+    await virsh.run(["undefine", uuid, "--nvram"], { allowFailure: true }).catch(() => {});
     await storage.remove().catch(() => {});
-    await rm(folder, { recursive: true, force: true });
+    await removeInstance(store.home, options.name);
     throw error;
   }
 }
@@ -121,6 +129,7 @@ function chooseMachine(facts: MachineFacts, options: ThawOptions): ChosenMachine
   return { cpus: options.cpus ?? facts.hardware.cpus, memoryBytes: options.memoryBytes ?? captured, macs };
 }
 
+/** The folder of a machine whose name is claimed. */
 async function claimFolder(home: string, name: string): Promise<string> {
   const folder = instanceFolder(home, name);
   await makePrivateFolder(join(home, "instances"));
@@ -128,11 +137,15 @@ async function claimFolder(home: string, name: string): Promise<string> {
     await mkdir(folder, { mode: 0o700 });
   } catch (error) {
     if (systemErrorCode(error) !== "EEXIST") throw error;
-    throw refused(
-      "instance-exists",
-      `there is a machine ${name} already`,
-      `doppel discard ${name}, or choose another --name`,
-    );
+    if (hasInstance(folder))
+      throw refused(
+        "instance-exists",
+        `there is a machine ${name} already`,
+        `doppel discard ${name}, or choose another --name`,
+      );
+    // Whoever made it was killed before anything was made elsewhere.
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { mode: 0o700 });
   }
   return folder;
 }
