@@ -120,6 +120,17 @@ describe.skipIf(!possible)("a thawed machine", () => {
     expect(readdirSync(join(doppel.home, "cache"))).toEqual([]);
   });
 
+  it("takes the name of one whose thaw was killed before it said which machine it makes", async () => {
+    await doppel.json(...source.capture, "--name", "small");
+    const folder = join(doppel.home, "instances", NAME);
+    mkdirSync(folder);
+    writeFileSync(join(folder, "seed.iso"), "half of it");
+    expect((await thaw()).code).toBe(0);
+    expect(readdirSync(folder)).not.toContain("seed.iso");
+    await doppel.json("discard", NAME);
+    expect(instances()).toEqual([]);
+  });
+
   it("leaves nothing when it cannot be started", async () => {
     await doppel.json(...source.capture, "--name", "small");
     // The overlay's base is taken away between its making and the start: QEMU refuses.

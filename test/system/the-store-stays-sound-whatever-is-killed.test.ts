@@ -2,17 +2,19 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startLibvirt } from "../../fixtures/libvirt.ts";
 import { Registry } from "../../fixtures/registry.ts";
 import { sealSlices, writePack } from "../../fixtures/small-images.ts";
+import { listInstances } from "../../src/freezer/instance.ts";
 import type { Manifest } from "../../src/image/manifest.ts";
 import type { TaggedImage } from "../../src/store/catalog.ts";
 import { ImageStore } from "../../src/store/image-store.ts";
-import { Doppel, packageRoot, possible, Source } from "./doppel.ts";
+import { Doppel, must, packageRoot, possible, type RunningCommand, runCommand, Source } from "./doppel.ts";
 
 const SEED = Number(process.env.DOPPEL_SEED ?? Date.now() % 1_000_000);
 const KILLS = Number(process.env.DOPPEL_KILLS ?? 200);
 const AT_ONCE = 6;
-const LONGEST = ["capture", "import"];
+const LONGEST = ["capture", "import", "edit"];
 /** Of those that run at once; the others are what the killed ones have for company. */
 const KILLED_AT_ONCE = 5;
 
@@ -34,6 +36,9 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
   const doppel = new Doppel();
   const scratch = mkdtempSync(join(tmpdir(), "doppel-kills-"));
   const tar = join(scratch, "loaded.tar");
+  /** Names in libvirt, which others use as well. */
+  const machine = (n: number) => `doppel-killed-${process.pid}-${n % 2}`;
+  let sockets = 0;
   let registry: Registry;
   let source: Source;
 
@@ -45,6 +50,13 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     pull: (n) => ["pull", `${registry.host}/site:${n % 3}`, `pulled:${n % 3}`],
     load: () => ["load", tar],
     import: (n) => ["import", source.image.path, "--name", `imported:${n % 2}`, "--no-inspect"],
+    thaw: (n) => ["thaw", `imported:${n % 2}`, "--name", machine(n), "--memory", "64M", "--cpus", "1"],
+    discard: (n) => ["discard", machine(n)],
+    // What a conversion is for the store: the image as a block device, and a child of what was written to it.
+    edit: (n) => [
+      ...["serve", `kept:${n % 4}`, "--writable", "--name", `edited:${n % 2}`],
+      ...["--socket", join(scratch, `${sockets++}.sock`)],
+    ],
     tag: (n) => ["images", "tag", `volatile:${n % 4}`, `named:${n % 2}`],
     remove: (n) => ["images", "rm", REMOVABLE[n % REMOVABLE.length] ?? "", "--grace", "0s"],
     promote: (n) => ["images", "promote", `kept:${n % 4}`, "kept:stable"],
@@ -57,16 +69,15 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
   const REMOVABLE = [
     ...["volatile:0", "volatile:1", "volatile:2", "volatile:3", "named:0", "named:1", "loaded:0", "loaded:1"],
     ...["captured:0", "captured:1", "captured:2", "pulled:0", "pulled:1", "pulled:2"],
-    ...["imported:0", "imported:1"],
+    ...["imported:0", "imported:1", "edited:0", "edited:1"],
   ];
-  /** Captures and imports take the longest. */
   const CHOICES = [
     ...Object.keys(operations).flatMap((name) => (LONGEST.includes(name) ? [name] : [name, name])),
     ...["remove", "remove", "collect"],
   ];
 
   beforeAll(async () => {
-    [registry, source] = await Promise.all([Registry.start(), Source.start(1)]);
+    [registry, source] = await Promise.all([Registry.start(), Source.start(1), startLibvirt()]);
     {
       await using store = await ImageStore.open(doppel.home);
       const pack = await writePack(store, "kept", 32);
@@ -100,6 +111,9 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
   });
 
   afterAll(async () => {
+    for (const name of [machine(0), machine(1)])
+      for (const words of [["destroy"], ["undefine", "--nvram"]])
+        await runCommand("virsh", ["-c", "qemu:///system", ...words, name]);
     await source?.[Symbol.asyncDispose]();
     await registry?.[Symbol.asyncDispose]();
     doppel[Symbol.dispose]();
@@ -130,7 +144,37 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
 
   function start(name: string, n: number, env: Record<string, string>) {
     const hook = `--import=${join(packageRoot, "fixtures/kill-at.mjs")}`;
-    return doppel.startAs({ NODE_OPTIONS: hook, ...env }, ...(operations[name]?.(n) ?? []));
+    const words = operations[name]?.(n) ?? [];
+    const running = doppel.startAs({ NODE_OPTIONS: hook, ...env }, ...words);
+    if (name === "edit") running.child.stdout?.once("data", () => write(running, words.at(-1) ?? "", n));
+    return running;
+  }
+
+  /** Writes to a served disk and ends the serving; it may have been killed by then. */
+  async function write({ child }: RunningCommand, socket: string, n: number): Promise<void> {
+    await runCommand("qemu-io", [
+      "-f",
+      "raw",
+      "-c",
+      `write -P ${n + 1} 0 64k`,
+      `nbd+unix:///?socket=${socket}`,
+    ]);
+    child.kill("SIGINT");
+  }
+
+  /** Discards what was thawed; a name whose thaw was killed can be used again. */
+  async function removeMachines(): Promise<void> {
+    await doppel.json("import", source.image.path, "--name", "imported:0", "--no-inspect");
+    for (const name of readdirSync(join(doppel.home, "instances"))) {
+      if (!(await listInstances(doppel.home)).some((instance) => instance.name === name))
+        await doppel.json("thaw", "imported:0", "--name", name, "--memory", "64M", "--cpus", "1");
+      await doppel.json("discard", name);
+    }
+    expect(readdirSync(join(doppel.home, "instances"))).toEqual([]);
+    const domains = (await must("virsh", "-q", "-c", "qemu:///system", "list", "--all", "--name")).split(
+      "\n",
+    );
+    for (const n of [0, 1]) expect(domains).not.toContain(machine(n));
   }
 
   /** Digests of the blobs that index.json leads to, read as any client of OCI layouts would. */
@@ -159,6 +203,11 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
       const { manifest } = await store.load(digest);
       for (const { digest: blob, size } of [manifest.config, ...manifest.layers])
         expect(statSync(blobPath(blob), { throwIfNoEntry: false })?.size, blob).toBe(size);
+    }
+    for (const { name, imageDigest } of await listInstances(doppel.home)) {
+      expect(store.catalog.has(store.catalog.currentDigest(imageDigest)), `the image of ${name}`).toBe(true);
+      const base = `${imageDigest.replace("sha256:", "")}-0.qcow2`;
+      expect(existsSync(join(doppel.home, "cache", base)), `the base of ${name}`).toBe(true);
     }
     for (const digest of referenced()) expect(existsSync(blobPath(digest)), digest).toBe(true);
     const kept = store.list().filter(({ name }) => name === "kept");
@@ -196,6 +245,7 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
       await expectSound();
     }
     console.log(`seed ${SEED}: ${killed} killed, ${JSON.stringify(byName)}`);
+    await removeMachines();
     const report = await doppel.json("images", "gc", "--interrupted", "--grace", "0s");
     expect(report).toMatchObject({ waitingBlobs: 0, waitsFor: null });
     const blobs = readdirSync(join(doppel.home, "store/blobs/sha256")).map((hex) => `sha256:${hex}`);
