@@ -1,6 +1,5 @@
 import { Command } from "commander";
 import { DoppelError, EXIT } from "../errors.ts";
-import type { Step } from "../farm/engine/step.ts";
 import { makeFlow } from "../farm/flows/flows.ts";
 import { runFlow } from "../farm/flows/run-flow.ts";
 import type { Json } from "../farm/journal/entry.ts";
@@ -114,6 +113,6 @@ export async function runFarmFlow(
   else process.stdout.write(`${flow.name} of ${farm} is done: ${steps.length} steps\n`);
 }
 
-function logStep(step: Step, what: string, message?: string): void {
-  process.stderr.write(`${what}: ${step.title}${message === undefined ? "" : `: ${message}`}\n`);
+function logStep(title: string, what: string, message?: string): void {
+  process.stderr.write(`${what}: ${title}${message === undefined ? "" : `: ${message}`}\n`);
 }

@@ -91,7 +91,13 @@ function statusText({ farm, holder, lastRun, unfinished, steps, checks, journal 
   if (unfinished && !holder) lines.push("'doppel farm resume' goes on with it");
   if (checks.total > 0)
     lines.push(`checks: ${checks.passed} passed, ${checks.failed} failed; ${checks.fresh} count still`);
-  const rows = steps.map(({ state, title, time, error }) => [state, title, time, error?.message ?? ""]);
+  // The title says which way it went.
+  const rows = steps.map(({ state, title, time, error }) => [
+    state === "undone" ? "done" : state,
+    title,
+    time,
+    error?.message ?? "",
+  ]);
   const heading = ["STATE", "STEP", "TIME", ""];
   return `${lines.join("\n")}\n${rows.length > 0 ? table([heading, ...rows]) : ""}`;
 }

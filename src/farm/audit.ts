@@ -30,13 +30,13 @@ function entryLines(entry: JournalEntry): string[] {
         "",
       ];
     case "step-started":
-      return [`${at} begins: ${direction(event)}${text(event.title)}. Undo: ${text(event.undoes)}.`];
-    case "step-done":
       return [
-        `${at} ${event.by === "probe" ? "was so already" : "done"}: ${direction(event)}${text(event.title)}`,
+        `${at} begins: ${text(event.title)}${event.direction === "do" ? `. Undo: ${text(event.undoes)}` : ""}.`,
       ];
+    case "step-done":
+      return [`${at} ${event.by === "probe" ? "was so already" : "done"}: ${text(event.title)}`];
     case "step-failed":
-      return [`${at} **failed**: ${direction(event)}${text(event.title)}: ${text(event.error.message)}`];
+      return [`${at} **failed**: ${text(event.title)}: ${text(event.error.message)}`];
     case "gate":
       return [
         `${at} gate ${text(event.gate)} ${event.passed ? "open" : "**closed**"}: ${text(event.message)}`,
@@ -77,10 +77,6 @@ function evidenceTable(cells: readonly Evidence[]): string[] {
     ...rows.map((row) => `| ${row} |`),
     "",
   ];
-}
-
-function direction(event: { direction: "do" | "undo" }): string {
-  return event.direction === "undo" ? "undo of " : "";
 }
 
 /** What other machines said may hold what Markdown takes for its own. */

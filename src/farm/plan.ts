@@ -1,7 +1,7 @@
 import { messageOf } from "../errors.ts";
 import type { FarmContext } from "./context.ts";
 import { mapBounded } from "./engine/bounded.ts";
-import type { Direction, Step } from "./engine/step.ts";
+import { type Direction, type Step, titleOf } from "./engine/step.ts";
 import type { FarmFlow } from "./flows/flow.ts";
 import { makeFlow, PLANNED_FLOWS } from "./flows/flows.ts";
 import { type GateResult, lookAtGates } from "./gates/pass-gates.ts";
@@ -93,7 +93,8 @@ async function planLane(lane: readonly Step[], look: Look): Promise<PlannedStep[
     const before = look.state.steps.find((known) => known.step === step.id);
     const found = open ? await lookAt(step, look) : { state: "later" as const };
     if (found.state !== "as it is" && look.direction === "do") open = false;
-    const { id, title, inputs, undoes } = step;
+    const { id, inputs, undoes } = step;
+    const title = titleOf(step, look.direction);
     planned.push({ ...found, id, title, changed: changedInputs(before, inputs), undoes });
   }
   return planned;

@@ -8,6 +8,9 @@ import type { Router } from "../../src/farm/routers/router.ts";
 import { packageRoot, possible, runCommand } from "./doppel.ts";
 import { FarmLab, sshSettings } from "./farm-lab.ts";
 
+/** What the way back is called while it is done. */
+const BACK = "give the site's users the old version again";
+
 const WATCH = { watch: "2s", drain: "2s" };
 
 describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
@@ -106,7 +109,16 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH, persisted: AFTER_SWITCH });
     expect(mailing()).toEqual(["web1"]);
     expect((await lab.run("plan")).stdout).toMatch(/^switch: 0 of \d steps to do/m);
-    await lab.json("rollback");
+    expect((await lab.run("rollback", "--dry-run")).stdout).toContain(BACK);
+    const told = (await lab.run("rollback")).stderr;
+    expect(told).toContain(`started: ${BACK}\ndone: ${BACK}`);
+    expect(told).toMatch(
+      /done: turn mailer off on .*web1\n[\s\S]*done: turn mailer on again on web1's live machine/,
+    );
+    expect(told).not.toContain("give the site's users the new version");
+    const audit = join(lab.folder, "audit.md");
+    expect((await lab.run("status", "--audit", audit)).stdout).toMatch(new RegExp(`^done +${BACK}`, "m"));
+    expect(readFileSync(audit, "utf8")).toMatch(new RegExp(`begins: ${BACK}\\.\\n.* done: ${BACK}\\n`));
     expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
     expect(mailing()).toEqual(["live1"]);
     const report = await users.more(100, await users.report());

@@ -2,7 +2,7 @@ import { DoppelError, messageOf } from "../../errors.ts";
 import type { JournalEvent, Json } from "../journal/entry.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import { mapBounded } from "./bounded.ts";
-import type { Direction, Reality, Stage, Step } from "./step.ts";
+import { type Direction, type Reality, type Stage, type Step, titleOf } from "./step.ts";
 
 export interface ConvergeOptions {
   lease: FarmLease;
@@ -12,7 +12,8 @@ export interface ConvergeOptions {
   /** Lanes at once. */
   parallel: number;
   signal: AbortSignal;
-  onStep?: (step: Step, what: "started" | "done" | "as it was" | "failed", message?: string) => void;
+  /** `title` says what is done, in the direction that it goes. */
+  onStep?: (title: string, what: "started" | "done" | "as it was" | "failed", message?: string) => void;
 }
 
 /**
@@ -38,27 +39,28 @@ export async function converge(stages: readonly Stage[], options: ConvergeOption
 async function settle(step: Step, options: ConvergeOptions): Promise<void> {
   const { lease, run, direction, signal, onStep } = options;
   const write = (event: JournalEvent) => lease.append(event);
-  const about = { run, step: step.id, title: step.title, direction };
+  const title = titleOf(step, direction);
+  const about = { run, step: step.id, title, direction };
   try {
     const before = await step.probe(signal);
     if (isThere(before, direction)) {
       write({ ...about, kind: "step-done", by: "probe", inputs: step.inputs, result: resultOf(before) });
-      return onStep?.(step, "as it was");
+      return onStep?.(title, "as it was");
     }
     const { inputs, undoes } = step;
     write({ ...about, kind: "step-started", inputs, undoes });
-    onStep?.(step, "started");
+    onStep?.(title, "started");
     const result = await act(step, direction, signal);
     const after = await step.probe(signal);
-    if (!isThere(after, direction)) throw withoutEffect(step, after);
+    if (!isThere(after, direction)) throw withoutEffect(title, after);
     write({ ...about, kind: "step-done", by: "run", inputs, result });
-    onStep?.(step, "done");
+    onStep?.(title, "done");
   } catch (error) {
     // Whoever lost the lease, or is interrupted, has nothing more to say: a resume will probe.
     if (signal.aborted) throw error;
     const failure = failureOf(error);
     write({ ...about, kind: "step-failed", error: failure });
-    onStep?.(step, "failed", failure.message);
+    onStep?.(title, "failed", failure.message);
     throw error;
   }
 }
@@ -82,9 +84,9 @@ export function failureOf(error: unknown): { code: string; message: string } {
   return { code: "unexpected", message: messageOf(error) };
 }
 
-function withoutEffect(step: Step, after: Reality): DoppelError {
+function withoutEffect(title: string, after: Reality): DoppelError {
   const why = after.state === "partial" ? after.why : "it is as it was before";
-  return new DoppelError("step-without-effect", `${step.title}: it ran, but ${why}`, {
+  return new DoppelError("step-without-effect", `${title}: it ran, but ${why}`, {
     hint: "look at what the step did; then 'doppel farm resume'",
   });
 }

@@ -20,11 +20,18 @@ export interface Step {
   inputs: Json;
   /** What `undo` does, in one sentence; or why there is nothing to undo. */
   undoes: string;
+  /** What `undo` is called while it is done, as `title` is what `run` is called. */
+  undoTitle?: string;
   /** Looks at reality and changes nothing. */
   probe(signal: AbortSignal): Promise<Reality>;
   /** Makes it so; what it returns goes to the journal: nothing secret. */
   run(signal: AbortSignal): Promise<Json>;
   undo?(signal: AbortSignal): Promise<void>;
+}
+
+/** What is done when a step goes that way. */
+export function titleOf({ title, undoTitle }: Step, direction: Direction): string {
+  return direction === "do" ? title : (undoTitle ?? `undo: ${title}`);
 }
 
 /** Lanes run at the same time, the steps of a lane one after another. */

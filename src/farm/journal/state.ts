@@ -15,6 +15,7 @@ export interface RunState {
 
 export interface StepState {
   step: string;
+  /** What was done last: of an undone step, its undoing. */
   title: string;
   /** `begun`: started, and no end of it is known. */
   state: "done" | "undone" | "begun" | "failed";

@@ -24,6 +24,7 @@ export function handOverSteps(
       title: `turn ${thing.name} off on ${live.name}`,
       inputs,
       undoes: `turns ${thing.name} on again there`,
+      undoTitle: `turn ${thing.name} on again on ${live.name}`,
       probe: async (signal) =>
         (await isOn(live, thing, signal)) ? { state: "absent" } : { state: "done", result: "off" },
       run: async (signal) => {
@@ -37,6 +38,7 @@ export function handOverSteps(
       title: `turn ${thing.name} on on ${shadow.name}`,
       inputs,
       undoes: `turns ${thing.name} off there`,
+      undoTitle: `turn ${thing.name} off on ${shadow.name}`,
       probe: async (signal) =>
         (await isOn(shadow, thing, signal)) ? { state: "done", result: "on" } : { state: "absent" },
       run: async (signal) => {

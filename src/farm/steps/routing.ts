@@ -60,6 +60,7 @@ function forwardStep(context: FarmContext, change: Omit<Change, "from" | "undoes
       from: BEFORE_SWITCH,
       undoes: "leads all users back to the old version",
     }),
+    undoTitle: "give the site's users the old version again",
     undo: async () => await leadBack(await context.routers.open()),
   };
 }

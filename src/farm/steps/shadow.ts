@@ -65,6 +65,7 @@ export async function shadowStep(context: FarmContext, box: LibvirtBox): Promise
       });
       return { name, digest: image.digest, uuid: made.instance.uuid };
     },
+    undoTitle: `discard the shadow ${name}`,
     undo: () => clear(store.home, name),
   };
 }

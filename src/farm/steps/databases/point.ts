@@ -52,6 +52,7 @@ function pointStep({ name, point, shadow, to }: Pointing): Step {
     title: `point ${shadow.name} to the ${wordOf(to)} ${name}`,
     inputs: { to, command: point[to] },
     undoes: `points it to the ${wordOf(otherOf(to))} ${name} again`,
+    undoTitle: `point ${shadow.name} to the ${wordOf(otherOf(to))} ${name} again`,
     probe: async (signal) => {
       const says = await pointedTo(shadow, point, signal);
       return says === to ? { state: "done", result: says } : notThere(says);

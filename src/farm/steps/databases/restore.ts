@@ -86,6 +86,7 @@ function sqlStep(context: FarmContext, database: SqlDatabase, request: RestoreRe
     title: `restore ${name} from ${request.copy}`,
     inputs: { ...request },
     undoes: `gives ${name} the content that is kept as ${kept} again`,
+    undoTitle: `give ${name} the content that is kept as ${kept} again`,
     probe: async () => {
       const state = await restoreState(await live(), { kept, replacement });
       if (state === "new") return { state: "absent" };

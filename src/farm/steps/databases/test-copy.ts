@@ -30,6 +30,7 @@ async function sqlCopyStep(context: FarmContext, database: SqlDatabase): Promise
     title: `make a test copy of ${database.name}`,
     inputs: { ...places },
     undoes: "drops the test copy",
+    undoTitle: `drop the test copy of ${database.name}`,
     probe: async () => {
       const [live, copy] = await Promise.all([databases.live(database), databases.copy(database)]);
       if (!(await engineOf(copy).exists(copy))) return { state: "absent" };
