@@ -14,6 +14,7 @@ const PAIRED = [
   "maps-never-miss-a-used-block",
   "encrypted-disks-open-with-their-key",
   "conversion-steps-fit-each-guest",
+  "a-restore-comes-to-a-sound-end-wherever-it-is-killed",
   "images-tell-which-files-changed",
   "channels-move-by-promotion-alone",
   "capture-export-compare",

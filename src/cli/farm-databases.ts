@@ -6,6 +6,7 @@ import { planFlow } from "../farm/plan.ts";
 import { readExpansion } from "../farm/steps/databases/expansion.ts";
 import type { PointTarget } from "../farm/steps/databases/point.ts";
 import { parseDuration } from "../units.ts";
+import { cleanDatabasesCommand } from "./farm-databases-clean.ts";
 import { verdictForJson } from "./farm-migration.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";
 import { flowText } from "./farm-plan-text.ts";
@@ -22,7 +23,8 @@ export function farmDatabasesCommand(): Command {
     .addCommand(copyCommand())
     .addCommand(expandCommand())
     .addCommand(pointCommand())
-    .addCommand(restoreCommand());
+    .addCommand(restoreCommand())
+    .addCommand(cleanDatabasesCommand());
 }
 
 function copyCommand(): Command {

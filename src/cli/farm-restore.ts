@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { lossesOf } from "../farm/steps/databases/losses.ts";
-import { copyOf, lastRestore, type RestoreRequest, requestRestore } from "../farm/steps/databases/restore.ts";
+import { copyOf, lastRestore, requestRestore } from "../farm/steps/databases/restore.ts";
+import type { RestoreRequest } from "../farm/steps/databases/restores.ts";
 import { confirm } from "./confirm.ts";
 import { lossesText } from "./farm-losses-text.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";

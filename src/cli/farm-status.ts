@@ -5,6 +5,7 @@ import { EXIT } from "../errors.ts";
 import { auditMarkdown } from "../farm/audit.ts";
 import type { Journal } from "../farm/journal/journal.ts";
 import { type FarmStatus, farmStatus } from "../farm/status.ts";
+import { leftText } from "../farm/steps/databases/left.ts";
 import { openFarm } from "./farm-open.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { printJson, table } from "./output.ts";
@@ -44,8 +45,10 @@ async function status(file: string, flags: StatusFlags): Promise<void> {
     process.stderr.write(`audit: ${flags.audit}\n`);
   }
   if (flags.verify || flags.head !== undefined) return verify(journal, flags);
-  if (flags.watch) return await watch(journal, evidence, flags);
-  print(farmStatus(journal, new Date(), evidence), flags);
+  const databases = context.databases.all().map(({ name }) => name);
+  const look = () => farmStatus(journal, databases, new Date(), evidence);
+  if (flags.watch) return await watch(look, flags);
+  print(look(), flags);
 }
 
 function verify(journal: Journal, flags: StatusFlags): void {
@@ -63,11 +66,11 @@ function verify(journal: Journal, flags: StatusFlags): void {
   if (report.findings.length > 0) process.exitCode = EXIT.different;
 }
 
-async function watch(journal: Journal, countsForMs: number, flags: StatusFlags): Promise<void> {
+async function watch(look: () => FarmStatus, flags: StatusFlags): Promise<void> {
   const signal = interruptSignal();
   let shown = "";
   while (!signal.aborted) {
-    const now = farmStatus(journal, new Date(), countsForMs);
+    const now = look();
     const text = JSON.stringify(now);
     if (text !== shown) print(now, flags);
     shown = text;
@@ -80,7 +83,7 @@ function print(status: FarmStatus, flags: StatusFlags): void {
   else process.stdout.write(statusText(status));
 }
 
-function statusText({ farm, holder, lastRun, unfinished, steps, checks, journal }: FarmStatus): string {
+function statusText({ farm, holder, lastRun, unfinished, steps, checks, left, journal }: FarmStatus): string {
   const lines = [`farm ${farm}: ${journal.entries} journal entries`];
   if (holder) lines.push(`${holder.owner} acts on it since ${holder.acquired}`);
   if (lastRun) {
@@ -91,6 +94,8 @@ function statusText({ farm, holder, lastRun, unfinished, steps, checks, journal 
   if (unfinished && !holder) lines.push("'doppel farm resume' goes on with it");
   if (checks.total > 0)
     lines.push(`checks: ${checks.passed} passed, ${checks.failed} failed; ${checks.fresh} count still`);
+  for (const one of left)
+    lines.push(`${one.database}: there is ${leftText(one)}; 'doppel farm databases clean' removes it`);
   // The title says which way it went.
   const rows = steps.map(({ state, title, time, error }) => [
     state === "undone" ? "done" : state,

@@ -64,10 +64,10 @@ export async function planFlow(
   signal: AbortSignal,
 ): Promise<PlannedFlow> {
   const stages: PlannedFlow["stages"] = [];
-  for (const { title, lanes, direction = flow.direction } of flow.stages) {
+  for (const { title, lanes, standsAlone = false, direction = flow.direction } of flow.stages) {
     const done = stages.every((stage) => stage.lanes.flat().every((step) => step.state === "as it is"));
     // What stands on a step that is not done cannot be looked at; the way back stands on nothing.
-    const look = { direction, open: done || flow.direction === "undo", state, signal };
+    const look = { direction, open: done || standsAlone || flow.direction === "undo", state, signal };
     const planned = await mapBounded(lanes, context.farm.spec.parallel, (lane) => planLane(lane, look));
     stages.push({ title, lanes: planned });
   }

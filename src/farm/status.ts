@@ -8,6 +8,7 @@ import {
   type StepState,
   unfinishedRun,
 } from "./journal/state.ts";
+import { type Left, leftOf } from "./steps/databases/left.ts";
 
 export interface FarmStatus {
   farm: string;
@@ -18,12 +19,20 @@ export interface FarmStatus {
   unfinished: RunState | null;
   steps: StepState[];
   checks: { passed: number; failed: number; fresh: number; total: number };
+  /** What was made of databases and stays until somebody removes it. */
+  left: Left[];
   journal: { entries: number; head: string };
 }
 
 /** The last known state of a farm from its journal alone: quick, and no machine is asked. */
-export function farmStatus(journal: Journal, now: Date, countsForMs: number): FarmStatus {
-  const state = foldJournal(journal.entries());
+export function farmStatus(
+  journal: Journal,
+  databases: readonly string[],
+  now: Date,
+  countsForMs: number,
+): FarmStatus {
+  const entries = journal.entries();
+  const state = foldJournal(entries);
   const recorded = journal.holder();
   const holder = recorded && whyOver(recorded, now.getTime()) === undefined ? recorded : undefined;
   const chain = journal.verify();
@@ -34,6 +43,7 @@ export function farmStatus(journal: Journal, now: Date, countsForMs: number): Fa
     unfinished: unfinishedRun(state) ?? null,
     steps: state.steps,
     checks: countChecks(state, now, countsForMs),
+    left: leftOf(entries, databases),
     journal: { entries: chain.entries, head: chain.head },
   };
 }

@@ -14,7 +14,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { type DatabaseAddress, parseDatabaseUrl } from "../../src/farm/databases/address.ts";
 import { engineOf } from "../../src/farm/databases/engines.ts";
 import { requireSafetyCopy } from "../../src/farm/databases/expand.ts";
-import { restoreDatabase, undoRestore, writesSince } from "../../src/farm/databases/restore.ts";
+import { restoreDatabase, restoreNames, undoRestore, writesSince } from "../../src/farm/databases/restore.ts";
 import { makeSafetyCopy, verifySafetyCopy } from "../../src/farm/databases/safety-copy.ts";
 import { dropTestCopy, makeTestCopy } from "../../src/farm/databases/test-copy.ts";
 import { must } from "./doppel.ts";
@@ -148,13 +148,14 @@ for (const { engine, start, possible } of SERVERS) {
       expect(writes.tables.map(({ table }) => table)).toEqual([
         engine === "postgres" ? "public.accounts" : "accounts",
       ]);
-      const { kept, lost } = await restoreDatabase(address, copy);
+      const names = restoreNames(address.database);
+      const { lost } = await restoreDatabase(address, copy, undefined, names);
       expect(lost.rows).toBe(writes.rows);
       const restored = await sqlOf(server, address.database);
       expect(await rowsOf("accounts", restored)).toBe(before);
       expect(Number((await restored("SELECT count(*) AS n FROM rich"))[0]?.n)).toBe(0);
       await restored.end();
-      await undoRestore(address, kept);
+      expect(await undoRestore(address, names)).toBe(true);
       const undone = await sqlOf(server, address.database);
       expect(await rowsOf("accounts", undone)).toBe(before + 2);
       await undone.end();

@@ -68,6 +68,8 @@ export interface DatabaseEngine {
   replace(address: DatabaseAddress, replacement: string, kept: string): Promise<void>;
   /** Whether `replace` with these names has come to its end; a part of it that was left is not one. */
   isReplaced(address: DatabaseAddress, replacement: string, kept: string): Promise<boolean>;
+  /** Drops the database of that name when it has no tables: what a `replace` that was cut off may have left of one. */
+  dropEmpty(address: DatabaseAddress, name: string): Promise<void>;
   migrate(address: DatabaseAddress): Promise<MigrationSession>;
   /** The state of each statement that a migration has recorded there; empty where there was none. */
   ledger(address: DatabaseAddress): Promise<ReadonlyMap<string, LedgerState>>;

@@ -48,6 +48,8 @@ export interface ExpandEvent {
 export interface ExpandOptions {
   limits?: Partial<ExpandLimits>;
   onEvent?: (event: ExpandEvent) => void;
+  /** Called before each statement that is to be run and before each further attempt, and awaited: what it throws ends the run there. */
+  between?: (statement: StatementVerdict) => Promise<void>;
   signal?: AbortSignal;
 }
 
@@ -98,7 +100,7 @@ async function runStatement(
   address: DatabaseAddress,
   { statement, index, key }: Step,
   limits: ExpandLimits,
-  { onEvent, signal }: ExpandOptions,
+  { onEvent, between, signal }: ExpandOptions,
 ): Promise<ExpandedStatement> {
   const tell = (step: ExpandEvent["step"], blockers?: string[]) =>
     onEvent?.({ step, index, statement, ...(blockers === undefined ? {} : { blockers }) });
@@ -110,6 +112,7 @@ async function runStatement(
   }
   tell("begin");
   for (let attempt = 1; ; attempt += 1) {
+    await between?.(statement);
     try {
       await session.run(statement, key, limits, () => tell("ran"));
       tell("done");

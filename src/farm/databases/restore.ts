@@ -8,27 +8,30 @@ export async function writesSince(address: DatabaseAddress, copy: SafetyCopy): P
   return writesBetween(copy.activity, await engineOf(address).activity(address));
 }
 
-/** The databases that a restore makes; the same ones let a restore that was cut off go on. */
+/** The databases that a restore and its undoing make; the same ones let one that was cut off go on. */
 export interface RestoreNames {
   /** Where the copy is loaded, before it takes the database's name. */
   replacement: string;
   /** What the content from before is called afterwards. */
   kept: string;
+  /** What the restored content is called once the restore was taken back. */
+  aside: string;
 }
 
 export function restoreNames(database: string): RestoreNames {
-  return { replacement: besideName(database, "restored"), kept: besideName(database, "kept") };
+  const beside = (purpose: string) => besideName(database, purpose);
+  return { replacement: beside("restored"), kept: beside("kept"), aside: beside("aside") };
 }
 
-/** How far a restore with these names has come. */
+/** How far a restore with these names has come, or its undoing. `begun`: something of it is there that is to be gone in the end. */
 export async function restoreState(
   address: DatabaseAddress,
   { replacement, kept }: RestoreNames,
 ): Promise<"new" | "begun" | "done"> {
   const engine = engineOf(address);
-  const left = await engine.exists(withDatabase(address, replacement));
-  if (left) return "begun";
-  return (await engine.isReplaced(address, replacement, kept)) ? "done" : "new";
+  if (await engine.exists(withDatabase(address, replacement))) return "begun";
+  if (await engine.isReplaced(address, replacement, kept)) return "done";
+  return (await engine.exists(withDatabase(address, kept))) ? "begun" : "new";
 }
 
 /** Clears what a restore left whose databases have changed names already; false when they have not. */
@@ -43,7 +46,7 @@ export async function finishRestore(
 }
 
 export interface Restored {
-  /** The database that has the content from before the restore, for `undoRestore`. */
+  /** The database that has the content from before the restore. */
   kept: string;
   lost: Writes;
   seconds: number;
@@ -59,7 +62,7 @@ export async function restoreDatabase(
   address: DatabaseAddress,
   copy: SafetyCopy,
   signal?: AbortSignal,
-  { replacement, kept }: RestoreNames = restoreNames(address.database),
+  { replacement, kept }: Pick<RestoreNames, "replacement" | "kept"> = restoreNames(address.database),
 ): Promise<Restored> {
   await verifySafetyCopy(copy);
   const engine = engineOf(address);
@@ -75,16 +78,22 @@ export async function restoreDatabase(
     return { kept, lost, seconds: Math.round(performance.now() - started) / 1000 };
   } catch (error) {
     await engine.drop(address, replacement);
+    await engine.dropEmpty(address, kept);
     throw error;
   }
 }
 
-/** Takes a restore back: the database has its content from before it again. What the copy had become is kept; returns its name. */
-export async function undoRestore(
-  address: DatabaseAddress,
-  kept: string,
-  aside: string = besideName(address.database, "aside"),
-): Promise<string> {
-  await engineOf(address).replace(address, kept, aside);
-  return aside;
+/**
+ * Takes a restore back, however far it had come: the database has its content from before it again. What it was after the
+ * restore is kept as `aside`; true when there is such a one. What was loaded only, and nobody has used, is dropped.
+ */
+export async function undoRestore(address: DatabaseAddress, names: RestoreNames): Promise<boolean> {
+  const engine = engineOf(address);
+  if (await finishRestore(address, names)) {
+    await engine.replace(address, names.kept, names.aside);
+    return true;
+  }
+  await engine.drop(address, names.replacement);
+  await engine.dropEmpty(address, names.kept);
+  return await engine.exists(withDatabase(address, names.aside));
 }

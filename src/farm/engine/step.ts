@@ -39,6 +39,8 @@ export interface Stage {
   title: string;
   /** Where its steps go, when that is another way than the rest of the flow. */
   direction?: Direction;
+  /** It needs nothing of the stages before it, so that a plan can look at it at once. */
+  standsAlone?: boolean;
   lanes: Step[][];
 }
 

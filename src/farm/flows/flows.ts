@@ -3,6 +3,7 @@ import type { FarmContext } from "../context.ts";
 import { reversed } from "../engine/step.ts";
 import { type Json, membersOf } from "../journal/entry.ts";
 import { cleanFlow } from "./clean.ts";
+import { cleanDatabasesFlow } from "./databases/clean.ts";
 import { copyFlow } from "./databases/copy.ts";
 import { expandFlow } from "./databases/expand.ts";
 import { pointFlow } from "./databases/point.ts";
@@ -23,12 +24,14 @@ const FLOWS: Record<string, MakeFlow> = {
   rollback: rollbackFlow,
   clean: cleanFlow,
   "databases restore": restoreFlow,
+  "databases clean": cleanDatabasesFlow,
 };
 
-/** What `plan` shows. A restore is asked for on its own: it belongs to no upgrade that goes well. */
-export const PLANNED_FLOWS: readonly string[] = Object.keys(FLOWS).filter(
-  (name) => name !== "databases restore",
-);
+/** Asked for on their own: they belong to no upgrade. */
+const SEPARATE = ["databases restore", "databases clean"];
+
+/** What `plan` shows. */
+export const PLANNED_FLOWS: readonly string[] = Object.keys(FLOWS).filter((name) => !SEPARATE.includes(name));
 
 /** The flow of that name, or with `{ undo: true }` its undoing; `farm-flow-unknown` for one that a later version has recorded. */
 export async function makeFlow(context: FarmContext, name: string, args: Json): Promise<FarmFlow> {

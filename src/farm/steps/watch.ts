@@ -29,7 +29,7 @@ export class Baseline {
   #measured: Rates | undefined;
 
   constructor(context: FarmContext) {
-    const windowMs = Math.min(MOST_BASELINE_MS, context.farm.spec.switch.watch * BASELINE_SHARE);
+    const windowMs = baselineWindowMs(context.farm.spec.switch.watch);
     this.step = {
       id: BASELINE_STEP,
       title: "measure how the old version does",
@@ -146,7 +146,13 @@ function recorded({ journal }: FarmContext): Rates {
   return { ...known, ...(responseMs === undefined ? {} : { responseMs }) };
 }
 
-function intervalFor(windowMs: number): number {
+/** How long the site is looked at as it is, for a watch of so many milliseconds. */
+export function baselineWindowMs(watchMs: number): number {
+  return Math.min(MOST_BASELINE_MS, watchMs * BASELINE_SHARE);
+}
+
+/** How long a look takes in a watch of so many milliseconds. */
+export function intervalFor(windowMs: number): number {
   return Math.max(50, Math.min(MOST_INTERVAL_MS, windowMs * INTERVAL_SHARE));
 }
 

@@ -47,6 +47,9 @@ export const mysql: DatabaseEngine = {
   replace,
   isReplaced: async (address, replacement, kept) =>
     (await hasTables(withDatabase(address, kept))) && !(await hasTables(withDatabase(address, replacement))),
+  dropEmpty: async (address, name) => {
+    if (!(await hasTables(withDatabase(address, name)))) await mysql.drop(address, name);
+  },
   migrate: (address) => MysqlMigrationSession.open(address),
   ledger: (address) => withConnection(address, catalog.ledger),
 };

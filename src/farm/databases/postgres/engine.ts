@@ -39,6 +39,8 @@ export const postgres: DatabaseEngine = {
   isReplaced: async (address, replacement, kept) =>
     (await postgres.exists(withDatabase(address, kept))) &&
     !(await postgres.exists(withDatabase(address, replacement))),
+  // Both renames are one transaction: there is never an empty one.
+  dropEmpty: async () => {},
   migrate: (address) => PostgresMigrationSession.open(address),
   ledger: (address) => withClient(address, catalog.ledger),
 };

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { FarmContext } from "../../context.ts";
 import type { FarmDatabase } from "../../file/databases.ts";
 import type { Json } from "../../journal/entry.ts";
-import { restoreRequest } from "../../steps/databases/restore.ts";
+import { restoreRequest } from "../../steps/databases/restores.ts";
 
 const base = z.object({ databases: z.array(z.string()).optional() });
 
@@ -19,6 +19,11 @@ export const pointArguments = base.extend({
   to: z.enum(["live", "copy"]).default("live"),
   /** Only this box's shadow. */
   shadow: z.string().optional(),
+});
+
+export const cleanArguments = base.extend({
+  /** The safety copies, too. */
+  safetyCopies: z.boolean().default(false),
 });
 
 /** Each restore has been confirmed, and has names of its own. */

@@ -2,6 +2,7 @@ import type { FarmContext } from "../../context.ts";
 import type { Stage } from "../../engine/step.ts";
 import { additiveGate, safetyCopyGate, testCopyGate } from "../../gates/databases.ts";
 import type { Gate } from "../../gates/gate.ts";
+import { routersGate } from "../../gates/routers.ts";
 import type { Json } from "../../journal/entry.ts";
 import { expandStep } from "../../steps/databases/expand.ts";
 import { readExpansion } from "../../steps/databases/expansion.ts";
@@ -36,6 +37,7 @@ export async function expandFlow(context: FarmContext, args: Json): Promise<Farm
       testCopyGate(context, database),
     );
   }
+  if (stages.length > 0 && context.farm.spec.switch.watch > 0) gates.push(routersGate(context));
   return {
     name: "databases expand",
     direction: "do",

@@ -1,7 +1,8 @@
 import type { FarmContext } from "../../context.ts";
 import type { Stage } from "../../engine/step.ts";
 import type { Json } from "../../journal/entry.ts";
-import { type RestoreRequest, restoreStep } from "../../steps/databases/restore.ts";
+import { restoreStep } from "../../steps/databases/restore.ts";
+import type { RestoreRequest } from "../../steps/databases/restores.ts";
 import type { FarmFlow } from "../flow.ts";
 import { kept, restoreArguments } from "./arguments.ts";
 

@@ -123,8 +123,13 @@ function stateOfRouters(intervals: readonly Interval[], last: Interval, limits: 
 
 function forRequests(now: Rates, enough: boolean): Verdict {
   if (!enough) return { is: "undecided", because: `only ${now.requests} requests` };
-  const time = now.responseMs === undefined ? "" : `, ${now.responseMs.toFixed(0)} ms on average`;
-  return { is: "healthy", because: `${percent(now.errorRate)} of ${now.requests} requests failed${time}` };
+  return { is: "healthy", because: describeRates(now) };
+}
+
+/** `0.5 % of 1204 requests failed, 12 ms on average`. */
+export function describeRates({ errorRate, requests, responseMs }: Rates): string {
+  const time = responseMs === undefined ? "" : `, ${responseMs.toFixed(0)} ms on average`;
+  return `${percent(errorRate)} of ${requests} requests failed${time}`;
 }
 
 function percent(share: number): string {

@@ -42,12 +42,19 @@ const INTERVAL_MS = 500;
 const MOST_EVIDENCE = 1000;
 
 /** How the old side does while users have it: what the new one is compared with. */
-export async function measureBaseline(
+export async function measureBaseline(routers: readonly Router[], options: BaselineOptions): Promise<Rates> {
+  return await measureRates(routers, "old", BEFORE_SWITCH, options);
+}
+
+/** How a side does for a while, under the routing that is there. */
+export async function measureRates(
   routers: readonly Router[],
+  side: Side,
+  routing: Routing,
   { windowMs, intervalMs = INTERVAL_MS, signal }: BaselineOptions,
 ): Promise<Rates> {
   const intervals: Interval[] = [];
-  for await (const interval of intervalsOf(routers, "old", BEFORE_SWITCH, windowMs, intervalMs, signal)) {
+  for await (const interval of intervalsOf(routers, side, routing, windowMs, intervalMs, signal)) {
     intervals.push(interval);
   }
   return ratesOf(intervals);
@@ -115,8 +122,8 @@ async function* intervalsOf(
   }
 }
 
-/** Asks all routers. One that is gone keeps its last counters, so that what it counts until it is back is not lost. */
-async function sample(
+/** Asks all routers for their statistics. One that is gone keeps its last counters, so that what it counts until it is back is not lost. */
+export async function sample(
   routers: readonly Router[],
   before: Sample | undefined,
   signal?: AbortSignal,

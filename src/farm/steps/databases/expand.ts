@@ -8,13 +8,14 @@ import {
   expansionState,
   requireSafetyCopy,
 } from "../../databases/expand.ts";
+import type { StatementVerdict } from "../../databases/verdict.ts";
 import type { Reality, Step } from "../../engine/step.ts";
 import type { CommandDatabase, FarmDatabase, SqlDatabase } from "../../file/databases.ts";
-import type { Json } from "../../journal/entry.ts";
 import { lookingStep } from "../recorded.ts";
 import type { Expansion } from "./expansion.ts";
 import { safetyCopies, stepOf } from "./records.ts";
 import { testCopyId } from "./test-copy.ts";
+import { WatchedSite } from "./watched.ts";
 
 type Target = "copy" | "live";
 
@@ -44,17 +45,22 @@ export function expandStep(
     run: async (signal) => {
       const address = await context.databases[target](database);
       if (target === "live") await requireCopy(context, database, address);
+      // The test copy is used by nobody; only what is done to the live database can be felt.
+      const site = target === "live" ? await WatchedSite.start(context, name, signal) : undefined;
       const statements: ExpandedStatement[] = [];
       for (const { file, verdict } of expansion.files) {
         if (!verdict) continue;
         const options = {
           limits: { lockTimeoutMs: database.lockTimeout },
           onEvent: (event: ExpandEvent) => context.tell(eventText(`${name}, ${file}`, event)),
+          between: async ({ line, statement }: StatementVerdict) =>
+            await site?.expectWell(`before ${file}:${line}: ${statement}`, signal),
           signal,
         };
         statements.push(...(await applyMigration(address, verdict, options)));
       }
-      return summary(statements, expansion.digest);
+      await site?.expectWell("after the last statement", signal);
+      return { ...summary(statements, expansion.digest), ...(site ? { site: site.summary() } : {}) };
     },
   };
 }
@@ -113,7 +119,7 @@ function eventText(where: string, { step, statement, blockers = [] }: ExpandEven
   return `waits for its lock${who}, lets others pass and tries again: ${what}`;
 }
 
-function summary(statements: readonly ExpandedStatement[], digest: string): Json {
+function summary(statements: readonly ExpandedStatement[], digest: string) {
   return {
     statements: statements.length,
     ran: statements.filter(({ ran }) => ran).length,

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { z } from "zod";
 import { DoppelError, EXIT } from "../../../errors.ts";
 import type { FarmContext } from "../../context.ts";
+import { type DatabaseAddress, withDatabase } from "../../databases/address.ts";
 import { restoreByCommand } from "../../databases/commands.ts";
+import { engineOf } from "../../databases/engines.ts";
 import {
   finishRestore,
   restoreDatabase,
@@ -13,21 +14,9 @@ import {
 import type { Step } from "../../engine/step.ts";
 import type { CommandDatabase, FarmDatabase, SqlDatabase } from "../../file/databases.ts";
 import { json } from "../../journal/entry.ts";
-import { lookingStep } from "../recorded.ts";
-import { type RecordedCopy, safetyCopies, stepOf } from "./records.ts";
-
-/** One restore, asked for once: its names tell whether it was done, so that a resume does it no second time. */
-export const restoreRequest = z.object({
-  database: z.string(),
-  /** The safety copy's file. */
-  copy: z.string(),
-  replacement: z.string(),
-  kept: z.string(),
-});
-
-export type RestoreRequest = z.infer<typeof restoreRequest>;
-
-export const restoreId = (database: string): string => stepOf(database, "restore");
+import { lastRun, lookingStep } from "../recorded.ts";
+import { type RecordedCopy, safetyCopies } from "./records.ts";
+import { dropId, knownRestores, type RestoreRequest, restoreId, restoreRequest } from "./restores.ts";
 
 /** A new request, of the newest safety copy or the one of that file. `no-safety-copy` (exit 3) when there is none. */
 export async function requestRestore(
@@ -38,23 +27,29 @@ export async function requestRestore(
   const copy = copyOf(context, database.name, file);
   const names =
     database.engine === "commands"
-      ? { replacement: "", kept: randomBytes(6).toString("hex") }
+      ? { replacement: "", kept: randomBytes(6).toString("hex"), aside: "" }
       : restoreNames((await context.databases.live(database)).database);
   return { database: database.name, copy: copy.file, ...names };
 }
 
-/** The request of the last restore, to undo it. */
+/** The request of the last restore, to undo it. `nothing-restored` (exit 3) when there is none, or nothing to go back to. */
 export function lastRestore({ journal }: FarmContext, { name }: FarmDatabase): RestoreRequest {
-  const started = journal
-    .entries()
-    .findLast(({ event }) => event.kind === "step-started" && event.step === restoreId(name));
+  const entries = journal.entries();
+  const started = entries.findLast(
+    ({ event }) => event.kind === "step-started" && event.step === restoreId(name),
+  );
   const request = restoreRequest.safeParse(
     started?.event.kind === "step-started" ? started.event.inputs : undefined,
   );
-  if (request.success) return request.data;
-  throw new DoppelError("nothing-restored", `${name} was never restored: there is nothing to undo`, {
-    exitCode: EXIT.refused,
-  });
+  if (!request.success) throw nothingRestored(`${name} was never restored: there is nothing to undo`);
+  const { kept } = request.data;
+  const isDropped = lastRun(entries, dropId(name, kept)) !== undefined;
+  if (isDropped) throw nothingRestored(`${kept}, what ${name} was before its last restore, was dropped`);
+  return request.data;
+}
+
+function nothingRestored(message: string): DoppelError {
+  return new DoppelError("nothing-restored", message, { exitCode: EXIT.refused });
 }
 
 /** The recorded copy of that file, or the newest. */
@@ -79,7 +74,7 @@ export function restoreStep(context: FarmContext, database: FarmDatabase, reques
 
 function sqlStep(context: FarmContext, database: SqlDatabase, request: RestoreRequest): Step {
   const { name } = database;
-  const { kept, replacement } = request;
+  const { kept, replacement, aside } = request;
   const live = () => context.databases.live(database);
   return {
     id: restoreId(name),
@@ -88,23 +83,38 @@ function sqlStep(context: FarmContext, database: SqlDatabase, request: RestoreRe
     undoes: `gives ${name} the content that is kept as ${kept} again`,
     undoTitle: `give ${name} the content that is kept as ${kept} again`,
     probe: async () => {
-      const state = await restoreState(await live(), { kept, replacement });
+      const state = await restoreState(await live(), request);
       if (state === "new") return { state: "absent" };
-      if (state === "begun") return { state: "partial", why: `${replacement} is there still` };
+      if (state === "begun") return { state: "partial", why: `${replacement} or ${kept} is there still` };
       return { state: "done", result: { kept } };
     },
     run: async (signal) => {
       const address = await live();
-      if (await finishRestore(address, { kept, replacement })) return { kept };
+      if (await finishRestore(address, request)) return { kept };
       const copy = copyOf(context, name, request.copy).sql;
       if (!copy) throw new DoppelError("no-safety-copy", `${request.copy} is no copy of ${name}`);
-      return json.parse(await restoreDatabase(address, copy, signal, { kept, replacement }));
+      await clearEarlier(context, database, address);
+      return json.parse(await restoreDatabase(address, copy, signal, request));
     },
     undo: async () => {
-      const aside = await undoRestore(await live(), kept);
-      context.tell(`${name}: what it was after the restore is kept as ${aside}`);
+      if (await undoRestore(await live(), request))
+        context.tell(`${name}: what it was after the restore is kept as ${aside}`);
     },
   };
+}
+
+/** Drops what earlier restores that were cut off had loaded: nobody has used it, and the file that it came from is there. */
+async function clearEarlier(
+  { journal, tell }: FarmContext,
+  { name }: SqlDatabase,
+  live: DatabaseAddress,
+): Promise<void> {
+  const engine = engineOf(live);
+  for (const { request, state } of knownRestores(journal.entries(), name)) {
+    if (state !== "cut off" || !(await engine.exists(withDatabase(live, request.replacement)))) continue;
+    await engine.drop(live, request.replacement);
+    tell(`${name}: dropped ${request.replacement}, which a restore that was cut off had loaded`);
+  }
 }
 
 /** By the file's command, which the journal knows to have run. */

@@ -3,6 +3,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TEMPORARY_NAME } from "../../../durable-file.ts";
 import type { FarmContext } from "../../context.ts";
+import type { DatabaseAddress } from "../../databases/address.ts";
 import { safetyCopyByCommand } from "../../databases/commands.ts";
 import { engineOf } from "../../databases/engines.ts";
 import { makeSafetyCopy } from "../../databases/safety-copy.ts";
@@ -81,10 +82,14 @@ async function write(
   if (database.engine === "commands")
     return await safetyCopyByCommand(database.commands, file, { rehearse, signal });
   const live = await databases.live(database);
-  const mark = createHash("sha256").update(`${farm.spec.name}/${database.name}`).digest("hex").slice(0, 8);
-  // The same name every time: what a killed rehearsal left is found and dropped.
-  const scratch = `${live.database.slice(0, 40)}_rehearsal_${mark}`;
+  const scratch = rehearsalName(farm.spec.name, database.name, live);
   return await makeSafetyCopy(live, file, { rehearse, scratch, signal });
+}
+
+/** Where restores are rehearsed; the same name every time, so that what a killed rehearsal left is found and dropped. */
+export function rehearsalName(farm: string, database: string, live: DatabaseAddress): string {
+  const mark = createHash("sha256").update(`${farm}/${database}`).digest("hex").slice(0, 8);
+  return `${live.database.slice(0, 40)}_rehearsal_${mark}`;
 }
 
 function folderOf({ farm, store }: FarmContext, { name, safetyCopies }: FarmDatabase): string {
