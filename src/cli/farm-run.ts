@@ -6,6 +6,7 @@ import type { Json } from "../farm/journal/entry.ts";
 import { FarmLease } from "../farm/journal/lease.ts";
 import { foldJournal, unfinishedRun } from "../farm/journal/state.ts";
 import { planFlow } from "../farm/plan.ts";
+import { parsePercent } from "../units.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";
 import { flowText } from "./farm-plan-text.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -38,12 +39,27 @@ export function farmSwitchCommand(): Command {
       "give the site's users the new version in one step, watch it, and lead them back when it fails",
     )
     .argument("<file>", "the farm file")
+    .option(
+      "--canary <share>",
+      "so many of the users first, such as 5%, instead of what the file says",
+      parseShare,
+    )
     .option("--dry-run", "say what would be done, and touch nothing")
     .option("--json", "print the result as JSON")
-    .action(async (file: string, flags: RunFlags) => {
+    .action(async (file: string, flags: RunFlags & { canary?: number }) => {
       await using opened = await openFarm(file);
-      await runFarmFlow(opened, "switch", {}, flags);
+      await runFarmFlow(opened, "switch", flags.canary === undefined ? {} : { canary: flags.canary }, flags);
     });
+}
+
+/** A part of the users, from 1 % to 99 %, as a number from 0 to 1. */
+function parseShare(text: string): number {
+  const percent = parsePercent(text);
+  if (percent < 100) return percent / 100;
+  throw new DoppelError("usage", "--canary 100% is a switch of all users", {
+    hint: "say 1% to 99%, or leave it out",
+    exitCode: EXIT.usage,
+  });
 }
 
 /** `doppel farm resume FARM.yaml`: goes on with what was begun. */

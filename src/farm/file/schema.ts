@@ -40,7 +40,10 @@ const gates = z.strictObject({
 });
 
 const switching = z.strictObject({
-  canary: percentage.optional().describe("The share of users who go first, where the router can."),
+  canary: percentage
+    .refine((share) => share === 0 || (share >= 0.01 && share < 0.995), "from 1% to 99%, or 0% for none")
+    .optional()
+    .describe("The share of users who go first, where the router can."),
   drain: duration.prefault("30s").describe("How long open connections may take to end."),
   watch: duration
     .prefault("5m")

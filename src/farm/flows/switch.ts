@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { FarmContext } from "../context.ts";
 import type { Stage } from "../engine/step.ts";
 import { oldSideGate } from "../gates/old-side.ts";
@@ -11,12 +12,17 @@ import { restoreArguments } from "./databases/arguments.ts";
 import { restoreStages } from "./databases/restore.ts";
 import type { FarmFlow } from "./flow.ts";
 
+/** The share of users who go first, 0 to 1, instead of the file's. */
+const switchArguments = z.object({ canary: z.number().min(0).max(1).optional() });
+
 /**
  * `doppel farm switch`: users get the new version, which is watched and led back from by itself. What may run on one side only
  * goes over once the new version has proven itself: until then a way back has nothing to do but the routers.
  */
-export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
-  const { canary, watch } = context.farm.spec.switch;
+export async function switchFlow(context: FarmContext, args: Json): Promise<FarmFlow> {
+  const { watch } = context.farm.spec.switch;
+  const asked = switchArguments.parse(args);
+  const canary = asked.canary ?? context.farm.spec.switch.canary;
   const baseline = new Baseline(context);
   const stages: Stage[] = [];
   const sql = context.farm.spec.databases.filter((database) => database.engine !== "commands");
@@ -33,9 +39,9 @@ export async function switchFlow(context: FarmContext): Promise<FarmFlow> {
   return {
     name: "switch",
     direction: "do",
-    arguments: {},
+    arguments: asked.canary === undefined ? {} : { canary: asked.canary },
     stages,
-    gates: [{ beforeStage: 0, gates: await switchGates(context) }],
+    gates: [{ beforeStage: 0, gates: await switchGates(context, canary) }],
   };
 }
 

@@ -1,23 +1,24 @@
 import type { FarmContext } from "../context.ts";
 import { canDo, type FarmDatabase } from "../file/databases.ts";
 import { readExpansion } from "../steps/databases/expansion.ts";
-import { expandedGate, pointedGate, safetyCopyGate } from "./databases.ts";
+import { expandedGate, oneWriterGate, pointedGate, safetyCopyGate } from "./databases.ts";
 import { evidenceGate } from "./evidence.ts";
 import type { Gate } from "./gate.ts";
 import { imageGate } from "./image.ts";
 import { routersGate } from "./routers.ts";
 import { verdict } from "./verdict.ts";
 
-/** What must be so before users get the new version. */
-export async function switchGates(context: FarmContext): Promise<Gate[]> {
+/** What must be so before users get the new version; `canary` of them first, 0 to 1. */
+export async function switchGates(context: FarmContext, canary?: number): Promise<Gate[]> {
   const { farm, journal } = context;
+  const boxes = farm.spec.boxes.map(({ name }) => name);
   const databases = await Promise.all(farm.spec.databases.map((one) => databaseGates(context, one)));
   return [
     evidenceGate(farm, journal, () => new Date()),
-    routersGate(context, farm.spec.switch.canary),
+    routersGate(context, canary),
     ...databases.flat(),
     ...(farm.spec.boxes.some(({ kind }) => kind === "libvirt") ? [imageGate(context)] : []),
-    ...(farm.spec.off.length > 0 ? [handOverGate(context)] : []),
+    ...(farm.spec.off.length > 0 ? [handOverGate(context), oneWriterGate(context, boxes)] : []),
   ];
 }
 
