@@ -15,6 +15,7 @@ const PAIRED = [
   "encrypted-disks-open-with-their-key",
   "conversion-steps-fit-each-guest",
   "a-restore-comes-to-a-sound-end-wherever-it-is-killed",
+  "shadows-use-the-right-database-wherever-pointing-is-killed",
   "images-tell-which-files-changed",
   "channels-move-by-promotion-alone",
   "capture-export-compare",

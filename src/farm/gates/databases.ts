@@ -1,8 +1,7 @@
 import type { FarmContext } from "../context.ts";
 import { engineOf } from "../databases/engines.ts";
 import type { FarmDatabase } from "../file/databases.ts";
-import { membersOf } from "../journal/entry.ts";
-import { expandId, expansionReality } from "../steps/databases/expand.ts";
+import { expandId, expandStep } from "../steps/databases/expand.ts";
 import type { Expansion } from "../steps/databases/expansion.ts";
 import { type Point, pointedTo } from "../steps/databases/point.ts";
 import { safetyCopies } from "../steps/databases/records.ts";
@@ -82,26 +81,17 @@ export function testCopyGate(context: FarmContext, database: FarmDatabase): Gate
   };
 }
 
-/** The live database has what the new version needs, by its own ledger, of the files as they are now. */
+/** The live database has what the new version needs, of the files as they are now: by its own ledger, or by the command that ran. */
 export function expandedGate(context: FarmContext, database: FarmDatabase, expansion: Expansion): Gate {
   const { name } = database;
   return {
     id: `expanded/${name}`,
     title: `the live ${name} is expanded by the migrations as they are now`,
-    look: async () => {
-      const recorded = lastRun(context.journal.entries(), expandId(name, "live"));
+    look: async (signal) => {
+      const found = await expandStep(context, database, expansion, "live").probe(signal);
       const expand = `run 'doppel farm databases expand FARM.yaml ${name}'`;
-      if (database.engine === "commands")
-        return verdict(
-          "the file's command did it",
-          membersOf(recorded?.inputs).digest === expansion.digest ? [] : [`it is not: ${expand}`],
-        );
-      const found = await expansionReality(context, database, expansion, "live");
       if (found.state === "partial") return verdict("", [`${found.why}: ${expand}`]);
-      return verdict(
-        "all statements are in its ledger",
-        found.state === "done" ? [] : [`it is not: ${expand}`],
-      );
+      return verdict("it is", found.state === "done" ? [] : [`it is not: ${expand}`]);
     },
   };
 }

@@ -14,6 +14,7 @@ import type { CommandDatabase, FarmDatabase, SqlDatabase } from "../../file/data
 import { lookingStep } from "../recorded.ts";
 import type { Expansion } from "./expansion.ts";
 import { safetyCopies, stepOf } from "./records.ts";
+import { restoreId } from "./restores.ts";
 import { testCopyId } from "./test-copy.ts";
 import { WatchedSite } from "./watched.ts";
 
@@ -66,7 +67,7 @@ export function expandStep(
 }
 
 /** How far the migrations of a database have come, by its own ledger. */
-export async function expansionReality(
+async function expansionReality(
   { databases }: FarmContext,
   database: SqlDatabase,
   { files }: Expansion,
@@ -104,7 +105,7 @@ function commandStep(
 ): Step {
   return lookingStep(journal, {
     ...about,
-    after: target === "copy" ? [testCopyId(name)] : [],
+    after: [target === "copy" ? testCopyId(name) : restoreId(name)],
     look: async (signal) => {
       for (const file of migrations) await expandByCommand(commands, farm.resolve(file), target, signal);
       return { files: migrations.length };

@@ -33,7 +33,9 @@ export async function requestRestore(
 }
 
 /** The request of the last restore, to undo it. `nothing-restored` (exit 3) when there is none, or nothing to go back to. */
-export function lastRestore({ journal }: FarmContext, { name }: FarmDatabase): RestoreRequest {
+export function lastRestore({ journal }: FarmContext, { name, engine }: FarmDatabase): RestoreRequest {
+  if (engine === "commands")
+    throw nothingRestored(`${name} is restored by its command, which keeps nothing to go back to`);
   const entries = journal.entries();
   const started = entries.findLast(
     ({ event }) => event.kind === "step-started" && event.step === restoreId(name),
