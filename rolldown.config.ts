@@ -6,6 +6,7 @@ const PROGRAMS = [
   "src/cli/main.ts",
   "fixtures/demo/quickstart.ts",
   "fixtures/expand-and-die.ts",
+  "fixtures/farm-and-die.ts",
   ...readdirSync("test/bench").map((file) => `test/bench/${file}`),
 ];
 

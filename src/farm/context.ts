@@ -21,7 +21,7 @@ export class FarmContext implements AsyncDisposable {
     this.store = store;
     this.journal = new Journal(store.catalog.database, farm.spec.name);
     this.machines = new FarmMachines(farm, store.home);
-    this.routers = new FarmRouters(farm.spec);
+    this.routers = new FarmRouters(farm);
     this.databases = new FarmDatabases(farm);
   }
 

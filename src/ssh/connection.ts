@@ -113,24 +113,28 @@ export class SshConnection implements AsyncDisposable {
    * connects. Throws `forward-refused` with the other side's reason, or `connection-lost`.
    */
   async forward(hostname: string, port: number): Promise<Duplex> {
+    return await this.#forwardTo(`${hostname} port ${port}`, (opened) =>
+      this.#client.forwardOut("127.0.0.1", 0, hostname, port, opened),
+    );
+  }
+
+  /** Opens a connection to a Unix socket of the other side; throws as `forward` does. */
+  async forwardToSocket(path: string): Promise<Duplex> {
+    return await this.#forwardTo(path, (opened) => this.#client.openssh_forwardOutStreamLocal(path, opened));
+  }
+
+  async #forwardTo(
+    where: string,
+    open: (opened: (error: Error | undefined, stream: ClientChannel) => void) => void,
+  ): Promise<Duplex> {
     return await new Promise<Duplex>((resolve, reject) => {
-      this.#whileConnected(() =>
-        this.#client.forwardOut("127.0.0.1", 0, hostname, port, (error, stream) =>
-          error ? reject(error) : resolve(stream),
-        ),
-      );
+      this.#whileConnected(() => open((error, stream) => (error ? reject(error) : resolve(stream))));
       void this.#ended.then(() => reject(this.lost()));
     }).catch((cause: unknown) => {
       if (cause instanceof DoppelError) throw cause;
       const why =
         cause instanceof Error ? cause.message.replace(/^.*Channel open failure: /, "") : String(cause);
-      throw new DoppelError(
-        "forward-refused",
-        `${this.name} cannot connect to ${hostname} port ${port}: ${why}`,
-        {
-          cause,
-        },
-      );
+      throw new DoppelError("forward-refused", `${this.name} cannot connect to ${where}: ${why}`, { cause });
     });
   }
 

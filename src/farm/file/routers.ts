@@ -8,6 +8,13 @@ const backends = z
 const haproxy = z.strictObject({
   kind: z.literal("haproxy"),
   name,
+  ssh: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "The machine that it runs on, when that is another one: [user@]host[:port], or a Host of the ssh configuration.",
+    ),
   socket: z.string().min(1).describe("The line `stats socket` of haproxy.cfg: a path, or HOST:PORT."),
   map: path.describe("The map's name, just as haproxy.cfg has it."),
   mapFile: path.optional().describe("The map's file, where that is not its name."),

@@ -1,9 +1,8 @@
 import { DoppelError } from "../../errors.ts";
-import { openConnection } from "../../ssh/connect.ts";
 import type { SshConnection } from "../../ssh/connection.ts";
-import { parseTarget } from "../../ssh/target.ts";
 import type { FarmBox } from "../file/boxes.ts";
 import type { Farm } from "../file/load.ts";
+import { logIn } from "./login.ts";
 import { type Reachable, SharedConnection } from "./shared-connection.ts";
 
 /** The machine that users have today. Doppel runs there only what the farm file says must run on one side alone. */
@@ -39,12 +38,6 @@ export class Live implements Reachable, AsyncDisposable {
         hint: `name it: boxes, ${this.#box.name}, live, ssh`,
       });
     }
-    const { identity, config } = this.#farm.spec.ssh;
-    return await openConnection(parseTarget(target), {
-      ...(config === undefined ? {} : { files: { configFile: this.#farm.resolve(config) } }),
-      ...(identity === undefined ? {} : { identities: [this.#farm.resolve(identity)] }),
-      prompt: async () => undefined,
-      signal,
-    });
+    return await logIn(this.#farm, target, signal);
   }
 }

@@ -10,16 +10,21 @@ const TIMED_OUT = [124, 137];
 
 /**
  * Runs a command in a machine, ended there after `timeoutMs` by timeout(1): a closed connection would leave it running.
- * Throws `remote-timeout`.
+ * `input` is its standard input. Throws `remote-timeout`.
  */
 export async function runRemote(
   connection: SshConnection,
   argv: readonly string[],
   timeoutMs: number,
   signal: AbortSignal,
+  input?: string,
 ): Promise<RunResult> {
   const limited = ["timeout", "-k", "5", String(Math.max(1, Math.ceil(timeoutMs / 1000))), ...argv];
-  const result = await connection.run(limited, { timeoutMs: timeoutMs + GRACE_MS, signal });
+  const result = await connection.run(limited, {
+    timeoutMs: timeoutMs + GRACE_MS,
+    signal,
+    ...(input === undefined ? {} : { input }),
+  });
   if (!TIMED_OUT.includes(result.code)) return result;
   throw new DoppelError(
     "remote-timeout",
@@ -33,8 +38,9 @@ export async function mustRemote(
   argv: readonly string[],
   timeoutMs: number,
   signal: AbortSignal,
+  input?: string,
 ): Promise<RunResult> {
-  const result = await runRemote(connection, argv, timeoutMs, signal);
+  const result = await runRemote(connection, argv, timeoutMs, signal, input);
   if (result.code === 0) return result;
   const words = (result.stderr.trim() || result.stdout.trim()).split("\n").slice(-4).join("; ");
   throw new DoppelError(

@@ -1,14 +1,17 @@
-import type { FarmSpec } from "../file/schema.ts";
+import type { Farm } from "../file/load.ts";
+import type { FarmRouter } from "../file/routers.ts";
+import { RouterMachine } from "../machines/router-machine.ts";
 import { openRouter, routerConfigOf, siteConfig } from "./index.ts";
 import type { Router, RouterState } from "./router.ts";
 
 /** The routers of a farm file, opened when they are first asked for. */
 export class FarmRouters implements AsyncDisposable {
-  readonly #spec: FarmSpec;
+  readonly #farm: Farm;
+  readonly #machines: RouterMachine[] = [];
   #open: Promise<Router[]> | undefined;
 
-  constructor(spec: FarmSpec) {
-    this.#spec = spec;
+  constructor(farm: Farm) {
+    this.#farm = farm;
   }
 
   open(): Promise<Router[]> {
@@ -24,14 +27,23 @@ export class FarmRouters implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const routers = await this.#open?.catch(() => []);
     for (const router of routers ?? []) await router[Symbol.asyncDispose]();
+    for (const machine of this.#machines) await machine[Symbol.asyncDispose]();
   }
 
   async #openAll(): Promise<Router[]> {
-    const { sites, routers } = this.#spec;
+    const { sites, routers } = this.#farm.spec;
     const hostOf = ({ url }: { url: string }) => new URL(url).hostname;
     const site = siteConfig.parse({ live: hostOf(sites.live), shadow: hostOf(sites.shadow) });
     const open: Router[] = [];
-    for (const router of routers) open.push(await openRouter(routerConfigOf(router), site));
+    for (const router of routers)
+      open.push(await openRouter(routerConfigOf(router), site, this.#machineOf(router)));
     return open;
+  }
+
+  #machineOf(router: FarmRouter): RouterMachine | undefined {
+    if (router.kind !== "haproxy" || router.ssh === undefined) return undefined;
+    const machine = new RouterMachine(this.#farm, router.ssh);
+    this.#machines.push(machine);
+    return machine;
   }
 }

@@ -1,9 +1,11 @@
 import { z } from "zod";
 import { DoppelError, EXIT } from "../../errors.ts";
 import type { FarmRouter } from "../file/routers.ts";
+import type { Reachable } from "../machines/shared-connection.ts";
 import { commandConfig } from "./command/config.ts";
 import { CommandRouter } from "./command/router.ts";
 import { haproxyConfig } from "./haproxy/config.ts";
+import { remoteHost } from "./haproxy/remote-host.ts";
 import { HaproxyRouter } from "./haproxy/router.ts";
 import { haproxySnippet } from "./haproxy/snippet.ts";
 import { nginxConfig } from "./nginx/config.ts";
@@ -35,13 +37,18 @@ export const routersConfig = z
 
 /** One kind of router. */
 interface Adapter<C> {
-  open(config: C, site: Site): Promise<Router> | Router;
+  /** `machine`: where it runs, when that is another one. */
+  open(config: C, site: Site, machine?: Reachable): Promise<Router> | Router;
   /** The lines that the router's own configuration must have. */
   snippet(config: C, site: Site): string;
 }
 
 const adapters: { [K in RouterConfig["kind"]]: Adapter<Extract<RouterConfig, { kind: K }>> } = {
-  haproxy: { open: HaproxyRouter.open, snippet: haproxySnippet },
+  haproxy: {
+    open: (config, site, machine) =>
+      HaproxyRouter.open(config, site, machine && remoteHost(config.name, config.socket, machine)),
+    snippet: haproxySnippet,
+  },
   nginx: { open: NginxRouter.open, snippet: nginxSnippet },
   command: { open: CommandRouter.open, snippet: () => "" },
 };
@@ -59,7 +66,11 @@ export function routerConfigOf(router: FarmRouter): RouterConfig {
 }
 
 function fieldsOf(router: FarmRouter): object {
-  if (router.kind !== "command") return router;
+  if (router.kind === "nginx") return router;
+  if (router.kind === "haproxy") {
+    const { ssh: _, ...fields } = router;
+    return fields;
+  }
   const { timeout, ...fields } = router;
   return { ...fields, timeoutMs: timeout };
 }
@@ -74,8 +85,8 @@ export const siteConfig = z
   .refine((site) => site.live !== site.shadow, "two addresses");
 
 /** Opens a router; throws where it finds at once that it cannot be used. */
-export async function openRouter(config: RouterConfig, site: Site): Promise<Router> {
-  return await (adapters[config.kind] as Adapter<RouterConfig>).open(config, site);
+export async function openRouter(config: RouterConfig, site: Site, machine?: Reachable): Promise<Router> {
+  return await (adapters[config.kind] as Adapter<RouterConfig>).open(config, site, machine);
 }
 
 /** What a router's own configuration must have for this site. */

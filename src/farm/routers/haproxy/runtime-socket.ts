@@ -43,15 +43,21 @@ export function runtimeSocket(router: string, address: string, timeoutMs = ANSWE
 
 function open(address: string): Socket {
   if (address.startsWith("/")) return connect({ path: address });
-  const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-  return connect({ host, port: Number(address.slice(colon + 1)), noDelay: true });
+  return connect({ ...hostAndPort(address), noDelay: true });
 }
 
-async function readAnswer(socket: Socket, router: string): Promise<string> {
+/** `HOST:PORT`, where an IPv6 address stands in brackets. */
+export function hostAndPort(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+  return { host, port: Number(address.slice(colon + 1)) };
+}
+
+/** All that is answered until the connection ends. Throws `router-answer` for more than anybody needs, ECONNRESET for a part. */
+export async function readAnswer(socket: AsyncIterable<Buffer>, router: string): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of socket as AsyncIterable<Buffer>) {
+  for await (const chunk of socket) {
     bytes += chunk.length;
     if (bytes > MOST_ANSWER_BYTES) {
       throw new DoppelError("router-answer", `${router} answered more than ${MOST_ANSWER_BYTES} bytes`);
