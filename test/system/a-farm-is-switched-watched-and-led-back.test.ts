@@ -93,7 +93,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
 
   it("gives its users the new version without a failed request, then what may run on one side only, and all of it back", async () => {
     await check();
-    await using users = new Users(haproxy.port, SITE.live, 8);
+    await using users = new Users(haproxy.port, SITE.live, 8, { paceMs: 5 });
     await users.more(200);
     expect((await lab.run("switch", "--dry-run")).stdout).toMatch(
       /to do +measure how the old version does.*\n.*later +give the site's users the new version/,
@@ -127,7 +127,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
 
   it("goes on after a kill behind the switch: the watch is compared with what was measured before it", async () => {
     await check();
-    await using users = new Users(haproxy.port, SITE.live, 4);
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
     await users.more(100);
     const { child, ended } = lab.doppel.start("farm", "switch", lab.file);
     await expect
@@ -150,7 +150,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
   it("is led back by itself when the new version fails, and its users' failed requests are counted (exit 1)", async () => {
     describeFarm({ watch: "30s", drain: "1s" });
     await check();
-    await using users = new Users(haproxy.port, SITE.live, 4);
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
     await users.more(100);
     const switching = lab.doppel.start("farm", "switch", lab.file);
     await expect
@@ -204,7 +204,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     });
     await check();
     await lab.json("switch");
-    await using users = new Users(haproxy.port, SITE.live, 4);
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
     expect((await lab.run("clean", "--dry-run")).stdout).toMatch(
       /to do +lead both.*\n.*later +leave the old machine of web1 at 127.0.0.1 as it is: only detached/,
     );
