@@ -3,6 +3,7 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { wrapError } from "../errors.ts";
 import { Channels } from "./channels.ts";
+import { toldWhenFull } from "./full-disk.ts";
 import { migrate } from "./schema.ts";
 
 /** One line of `doppel images ls`. Sizes in bytes. */
@@ -72,6 +73,15 @@ function taggedImage(row: ListRow): TaggedImage {
   };
 }
 
+function openDatabase(path: string): Database.Database {
+  const database = new Database(path, { timeout: 30_000 });
+  database.pragma("journal_mode = WAL");
+  database.pragma("synchronous = FULL");
+  database.pragma("foreign_keys = ON");
+  migrate(database);
+  return database;
+}
+
 /** The SQLite catalog: names, tags, summaries, leases. Every image is also in the OCI layout's index. */
 export class Catalog {
   readonly database: Database.Database;
@@ -82,20 +92,15 @@ export class Catalog {
     this.channels = new Channels(database);
   }
 
-  /** Opens or makes HOME/catalog.db; `catalog-unreadable` when it is not a catalog. */
+  /** Opens or makes HOME/catalog.db; `catalog-unreadable` when it is not a catalog, ENOSPC on a full disk. */
   static open(home: string): Catalog {
     const path = join(home, "catalog.db");
     try {
       // Private from its first moment on; SQLite gives its other files the same mode.
       closeSync(openSync(path, "a", 0o600));
-      const database = new Database(path, { timeout: 30_000 });
-      database.pragma("journal_mode = WAL");
-      database.pragma("synchronous = FULL");
-      database.pragma("foreign_keys = ON");
-      migrate(database);
-      return new Catalog(database);
+      return new Catalog(toldWhenFull(path, () => openDatabase(path)));
     } catch (error) {
-      const hint = `move ${path} away: it is made again from the images`;
+      const hint = `move ${path} away: it is made again from the images, without journals of farms`;
       throw wrapError(error, "catalog-unreadable", `the catalog ${path} cannot be opened`, hint);
     }
   }

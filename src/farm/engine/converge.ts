@@ -1,4 +1,5 @@
 import { DoppelError, messageOf } from "../../errors.ts";
+import { unlessFull } from "../../store/full-disk.ts";
 import type { JournalEvent, Json } from "../journal/entry.ts";
 import type { FarmLease } from "../journal/lease.ts";
 import { mapBounded } from "./bounded.ts";
@@ -59,7 +60,7 @@ async function settle(step: Step, options: ConvergeOptions): Promise<void> {
     // Whoever lost the lease, or is interrupted, has nothing more to say: a resume will probe.
     if (signal.aborted) throw error;
     const failure = failureOf(error);
-    write({ ...about, kind: "step-failed", error: failure });
+    unlessFull(() => write({ ...about, kind: "step-failed", error: failure }));
     onStep?.(title, "failed", failure.message);
     throw error;
   }

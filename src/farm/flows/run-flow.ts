@@ -1,4 +1,5 @@
 import { DoppelError, EXIT } from "../../errors.ts";
+import { unlessFull } from "../../store/full-disk.ts";
 import { type ConvergeOptions, converge, failureOf } from "../engine/converge.ts";
 import type { Farm } from "../file/load.ts";
 import { passGates } from "../gates/pass-gates.ts";
@@ -37,8 +38,9 @@ export async function runFlow(
       await converge([stage], settings);
     }
   } catch (error) {
+    const outcome = outcomeOf(error, signal);
     if (!lease.signal.aborted)
-      lease.append({ kind: "run-ended", run, outcome: outcomeOf(error, signal), error: failureOf(error) });
+      unlessFull(() => lease.append({ kind: "run-ended", run, outcome, error: failureOf(error) }));
     throw error;
   }
   lease.append({ kind: "run-ended", run, outcome: "done", error: null });

@@ -1,5 +1,6 @@
 import type Database from "better-sqlite3";
 import { DoppelError, EXIT } from "../../errors.ts";
+import { toldWhenFull } from "../../store/full-disk.ts";
 import { type ChainReport, type StoredEntry, verifyChain } from "./chain.ts";
 import { entryBody, entryHash, type JournalEntry, type JournalEvent, NO_ENTRY, parseEntry } from "./entry.ts";
 
@@ -74,9 +75,9 @@ export class Journal {
     };
   }
 
-  /** Runs `change` as one transaction that excludes other writers. */
+  /** Runs `change` as one transaction that excludes other writers; ENOSPC on a full disk. */
   transaction<T>(change: () => T): T {
-    return this.#database.transaction(change).immediate();
+    return toldWhenFull(this.#database.name, () => this.#database.transaction(change).immediate());
   }
 
   /** Within a transaction: makes `holder` the one who may write; its fencing number is one higher than any before. */
@@ -93,7 +94,7 @@ export class Journal {
     return this.#row()?.fencing ?? 0;
   }
 
-  /** Prolongs the lease of a fencing number; false when another one holds it. */
+  /** Within a transaction: prolongs the lease of a fencing number; false when another one holds it. */
   renew(fencing: number, expiresMs: number): boolean {
     const { changes } = this.#database
       .prepare("UPDATE farms SET expires_ms = ? WHERE name = ? AND fencing = ? AND owner IS NOT NULL")
@@ -101,6 +102,7 @@ export class Journal {
     return changes === 1;
   }
 
+  /** Within a transaction: ends the lease of a fencing number. */
   release(fencing: number): void {
     this.#database
       .prepare("UPDATE farms SET owner = NULL, expires_ms = NULL WHERE name = ? AND fencing = ?")

@@ -1,5 +1,6 @@
 import { hostname, userInfo } from "node:os";
 import { DoppelError, EXIT } from "../../errors.ts";
+import { unlessFull } from "../../store/full-disk.ts";
 import { isProcessAlive, processStart } from "../../store/leases.ts";
 import type { JournalEntry, JournalEvent } from "./entry.ts";
 import type { Journal, LeaseHolder } from "./journal.ts";
@@ -38,7 +39,11 @@ export class FarmLease implements Disposable {
     this.#leaseMs = options.leaseMs;
     this.#now = options.now;
     this.signal = this.#lost.signal;
-    this.#timer = setInterval(() => this.renew(), Math.min(RENEW_EVERY_MS, options.leaseMs / 4));
+    // A disk that is full for a while ends no command: the lease runs on, and the next entry says what is wrong.
+    this.#timer = setInterval(
+      () => unlessFull(() => void this.renew()),
+      Math.min(RENEW_EVERY_MS, options.leaseMs / 4),
+    );
     this.#timer.unref();
   }
 
@@ -73,14 +78,16 @@ export class FarmLease implements Disposable {
 
   /** Prolongs the lease; false, and `signal` aborts, when another one has taken over. */
   renew(): boolean {
-    if (this.journal.renew(this.fencing, this.#now() + this.#leaseMs)) return true;
+    const expiresMs = this.#now() + this.#leaseMs;
+    if (this.journal.transaction(() => this.journal.renew(this.fencing, expiresMs))) return true;
     this.#loseIt();
     return false;
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    this.journal.release(this.fencing);
+    // Without space for it the lease ends with this process.
+    unlessFull(() => this.journal.transaction(() => this.journal.release(this.fencing)));
   }
 
   #loseIt(): DoppelError {

@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { DoppelError } from "../../../../src/errors.ts";
 import { entryHash, type JournalEvent } from "../../../../src/farm/journal/entry.ts";
 import { FarmLease } from "../../../../src/farm/journal/lease.ts";
 import { foldJournal, isFresh, unfinishedRun } from "../../../../src/farm/journal/state.ts";
@@ -126,6 +127,46 @@ describe("the lease of a farm", () => {
     FarmLease.take(test.journal)[Symbol.dispose]();
     using lease = FarmLease.take(test.journal);
     expect(lease.fencing).toBe(2);
+  });
+});
+
+describe("on a full disk", () => {
+  /** No further page can be written. */
+  const fill = ({ catalog }: TestCatalog) => catalog.database.pragma("max_page_count = 1");
+  const long: JournalEvent = { ...NOTE, message: "green ".repeat(2000) };
+
+  it("the journal says so, and has nothing written by halves", () => {
+    using test = new TestCatalog();
+    using lease = FarmLease.take(test.journal);
+    lease.append(NOTE);
+    fill(test);
+    expect(() => lease.append(long)).toThrow(
+      expect.objectContaining({
+        code: "ENOSPC",
+        message: expect.stringContaining("no space left for the catalog"),
+      }),
+    );
+    expect(test.journal.verify()).toMatchObject({ entries: 1, findings: [] });
+  });
+
+  it("the lease runs on without being prolonged, and ends with the process", () => {
+    vi.useFakeTimers();
+    try {
+      using test = new TestCatalog();
+      const full = new DoppelError("ENOSPC", "no space left for the catalog");
+      const lease = FarmLease.take(test.journal, { owner: "ann@ops" });
+      const transaction = vi.spyOn(test.journal, "transaction").mockImplementation(() => {
+        throw full;
+      });
+      vi.advanceTimersByTime(40_000);
+      expect(transaction).toHaveBeenCalledTimes(2);
+      expect(lease.signal.aborted).toBe(false);
+      lease[Symbol.dispose]();
+      transaction.mockRestore();
+      expect(test.journal.holder()?.owner).toBe("ann@ops");
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
