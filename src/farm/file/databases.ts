@@ -60,6 +60,12 @@ const sqlDatabase = z.strictObject({
     .optional()
     .describe("Where the test copy is made; by default beside the database, as NAME_doppel_copy."),
   lockTimeout: duration.prefault("2s").describe("How long a migration may wait for a lock on live."),
+  lockAttempts: z
+    .int()
+    .min(1)
+    .max(100)
+    .default(10)
+    .describe("How often a migration tries to get a lock before it gives up."),
 });
 
 const otherDatabase = z.strictObject({

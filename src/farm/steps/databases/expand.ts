@@ -52,7 +52,7 @@ export function expandStep(
       for (const { file, verdict } of expansion.files) {
         if (!verdict) continue;
         const options = {
-          limits: { lockTimeoutMs: database.lockTimeout },
+          limits: { lockTimeoutMs: database.lockTimeout, attempts: database.lockAttempts },
           onEvent: (event: ExpandEvent) => context.tell(eventText(`${name}, ${file}`, event)),
           between: async ({ line, statement }: StatementVerdict) =>
             await site?.expectWell(`before ${file}:${line}: ${statement}`, signal),
