@@ -46,7 +46,7 @@ function notReached(shadow: Shadow, withinMs: number, cause: unknown): DoppelErr
     "shadow-unreachable",
     `${shadow.name} did not let us in within ${withinMs / 1000} s: ${why}`,
     {
-      hint: "look at its console (virsh console, console.log); then 'doppel farm resume'",
+      hint: `look at its console (virsh console, console.log); then 'doppel farm resume', or 'doppel discard ${shadow.name}' and provision again`,
       cause,
     },
   );
