@@ -1,6 +1,9 @@
 import { Command } from "commander";
+import { useReserve } from "../farm/journal/reserve.ts";
 import { lossesOf } from "../farm/steps/databases/losses.ts";
 import { safetyCopies } from "../farm/steps/databases/records.ts";
+import { Catalog } from "../store/catalog.ts";
+import { defaultHome } from "../store/image-store.ts";
 import { lossesText } from "./farm-losses-text.ts";
 import { type OpenFarm, openFarm } from "./farm-open.ts";
 import { askForRestore } from "./farm-restore.ts";
@@ -24,6 +27,7 @@ export function farmRollbackCommand(): Command {
 }
 
 async function rollback(file: string, flags: RollbackFlags): Promise<void> {
+  useReserve(Catalog.pathIn(defaultHome()));
   await using opened = await openFarm(file);
   if (flags.restoreDatabases) {
     const { requests, losses } = await askForRestore(opened, restorable(opened), flags);

@@ -92,9 +92,13 @@ export class Catalog {
     this.channels = new Channels(database);
   }
 
+  static pathIn(home: string): string {
+    return join(home, "catalog.db");
+  }
+
   /** Opens or makes HOME/catalog.db; `catalog-unreadable` when it is not a catalog, ENOSPC on a full disk. */
   static open(home: string): Catalog {
-    const path = join(home, "catalog.db");
+    const path = Catalog.pathIn(home);
     try {
       // Private from its first moment on; SQLite gives its other files the same mode.
       closeSync(openSync(path, "a", 0o600));

@@ -36,6 +36,11 @@ export class Journal {
     this.farm = farm;
   }
 
+  /** The file that it is in. */
+  get path(): string {
+    return this.#database.name;
+  }
+
   /** Every entry, the oldest first. Throws `journal-corrupt` (exit 4) at one that cannot be read. */
   entries(): JournalEntry[] {
     return this.#stored().map(({ sequence, body, hash }) => {
@@ -77,7 +82,7 @@ export class Journal {
 
   /** Runs `change` as one transaction that excludes other writers; ENOSPC on a full disk. */
   transaction<T>(change: () => T): T {
-    return toldWhenFull(this.#database.name, () => this.#database.transaction(change).immediate());
+    return toldWhenFull(this.path, () => this.#database.transaction(change).immediate());
   }
 
   /** Within a transaction: makes `holder` the one who may write; its fencing number is one higher than any before. */

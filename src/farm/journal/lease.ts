@@ -4,6 +4,7 @@ import { unlessFull } from "../../store/full-disk.ts";
 import { isProcessAlive, processStart } from "../../store/leases.ts";
 import type { JournalEntry, JournalEvent } from "./entry.ts";
 import type { Journal, LeaseHolder } from "./journal.ts";
+import { keepReserve } from "./reserve.ts";
 
 const LEASE_MS = 60_000;
 const RENEW_EVERY_MS = LEASE_MS / 4;
@@ -50,6 +51,7 @@ export class FarmLease implements Disposable {
   static take(journal: Journal, options: LeaseOptions = {}): FarmLease {
     const complete = { owner: describeOwner(), leaseMs: LEASE_MS, now: Date.now, ...options };
     const { owner, leaseMs, now } = complete;
+    keepReserve(journal.path);
     return journal.transaction(() => {
       const before = journal.holder();
       const why = before && whyOver(before, now());
