@@ -9,6 +9,8 @@ export interface RunOptions {
   input?: string | Uint8Array;
   /** The file that standard input reads, instead of `input`: for what does not fit into memory. */
   inputFile?: string;
+  /** The file that is written over with what it prints, by us: not every program says that its last bytes did not fit. */
+  outputFile?: string;
   env?: Record<string, string>;
   cwd?: string;
   /** Where standard error goes instead of into the result: for a program that leaves a daemon behind, which keeps it open. */
@@ -52,6 +54,9 @@ export async function runProgram(file: string, args: string[], options: RunOptio
         : options.input === undefined
           ? "ignore"
           : "pipe",
+    ...(options.outputFile === undefined
+      ? {}
+      : { stdout: { file: options.outputFile }, buffer: { stdout: false, stderr: true } }),
     ...(options.stderrTo === undefined ? {} : { stderr: stderrOption(options.stderrTo) }),
     ...(options.input === undefined ? {} : { input: options.input }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
@@ -61,8 +66,10 @@ export async function runProgram(file: string, args: string[], options: RunOptio
   options.signal?.throwIfAborted();
   // ENOENT may also speak of the folder.
   if (result.code !== "ENOENT" || options.cwd === undefined) requireEnd({ file, args, result }, timeoutMs);
+  if (result.code === "ENOSPC")
+    throw new DoppelError("ENOSPC", `no space left for what ${file} writes to ${options.outputFile}`);
   if (result.failed && options.allowFailure !== true) throw failed({ file, args, result });
-  return { stdout: result.stdout, stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
+  return { stdout: result.stdout ?? "", stderr: result.stderr ?? "", exitCode: result.exitCode ?? -1 };
 }
 
 /** A program that runs beside us. Reading its output slowly slows it down. */

@@ -99,6 +99,15 @@ for (const { engine, start, possible } of SERVERS) {
           code: "ENOSPC",
         });
         expect(readdirSync(small)).toEqual([]);
+
+        // pg_dump 15 ends with 0 when all that it wrote fits into its buffer, and not on the disk.
+        await server.create(`tiny${count}`, "CREATE TABLE one (id int)");
+        await must("dd", "if=/dev/zero", `of=${join(small, "ballast")}`, "bs=4k", "count=16", "status=none");
+        const tiny = parseDatabaseUrl(server.url(`tiny${count}`));
+        await expect(
+          makeSafetyCopy(tiny, join(small, "tiny.dump"), { rehearse: false }),
+        ).rejects.toMatchObject({ code: "ENOSPC" });
+        expect(readdirSync(small)).toEqual(["ballast"]);
       } finally {
         await must("umount", small);
       }

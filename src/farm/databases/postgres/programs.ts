@@ -36,8 +36,13 @@ export function dump(
   signal?: AbortSignal,
 ): Promise<void> {
   return withPassword(address, async ({ args, env }) => {
-    const what = ["--format=custom", "--snapshot", snapshot, "--file", file, "--dbname", address.database];
-    const options = { env, timeoutMs: DAY_MS, ...(signal === undefined ? {} : { signal }) };
+    const what = ["--format=custom", "--snapshot", snapshot, "--dbname", address.database];
+    const options = {
+      env,
+      timeoutMs: DAY_MS,
+      outputFile: file,
+      ...(signal === undefined ? {} : { signal }),
+    };
     await runProgram("pg_dump", [...args, ...what], options).catch((error: unknown) => {
       throw explainProgram(error, file);
     });
