@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import ssh2 from "ssh2";
 import { runProgram } from "../run-program.ts";
+import { type HostKey, makeHostKey } from "./host-key.ts";
 
 /** What a guest with cloud-init is told at its first start (cloud-init, "NoCloud"). */
 export interface SeedContent {
@@ -24,7 +24,7 @@ export interface Seed {
  * below the user's own user-data: the guest is known from its first moment, and no key is believed at first sight.
  */
 export async function makeSeed(folder: string, content: SeedContent): Promise<Seed> {
-  const keys = ssh2.utils.generateKeyPairSync("ed25519", { comment: content.hostname });
+  const keys = makeHostKey(content.hostname);
   const files = join(folder, "seed");
   const path = join(folder, "seed.iso");
   await mkdir(files, { mode: 0o700 });
@@ -62,7 +62,7 @@ function metaData(hostname: string): string {
 }
 
 /** cloud-init's module `ssh`: keys given here are the only ones that the guest has. */
-function vendorData(keys: { private: string; public: string }): string {
+function vendorData(keys: HostKey): string {
   const config = {
     ssh_deletekeys: true,
     ssh_keys: { ed25519_private: keys.private, ed25519_public: keys.public },
