@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -6,34 +6,33 @@ import { stringify } from "yaml";
 import { MariadbServer, PostgresServer } from "../../fixtures/databases.ts";
 import { demoFolder } from "../../fixtures/demo/machine.ts";
 import { GuestNetwork } from "../../fixtures/farm/guest-network.ts";
-import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
+import { Haproxy } from "../../fixtures/farm/haproxy.ts";
 import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { SmallDisk } from "../../fixtures/small-disk.ts";
 import { runProgram } from "../../src/run-program.ts";
 import { Doppel, must, packageRoot, runCommand } from "../system/doppel.ts";
+import { type Sql, sqlOf } from "../system/farm-databases.ts";
+import {
+  type Box,
+  DATABASES,
+  type Differences,
+  INSTALL,
+  LIBVIRT_URI,
+  SHOP_PORT,
+  type ShopDatabase,
+  shopFarmFile,
+} from "./shop-farm-file.ts";
 
 const SHOP = join(packageRoot, "fixtures/farm/shop");
-const URI = "qemu:///system";
-const LIBVIRT = ["-q", "-c", URI];
-const PORT = 8080;
+const LIBVIRT = ["-q", "-c", LIBVIRT_URI];
 const UP_MS = 300_000;
-/** What version 1 asks of the expanded copy. */
-const READS_ORDERS = {
-  kind: "sql",
-  name: "reads-orders",
-  query: "SELECT count(*) > 0 FROM orders WHERE box = 'web1'",
-  equals: "true",
-};
 /** Of each guest: an emulated one starts sooner when it has little to look at. */
 const SIZE = ["--cpus", "1", "--memory", "384M"];
 
-export const DATABASES = ["orders", "sessions", "stock"] as const;
-export type ShopDatabase = (typeof DATABASES)[number];
-
-interface Box {
-  name: string;
-  network: GuestNetwork;
-  live: { domain: string; address: string };
-  shadow: { domain: string; address: string };
+export interface ShopStep {
+  step: string;
+  state: string;
+  result: Record<string, unknown>;
 }
 
 /**
@@ -46,6 +45,7 @@ export class ShopFarm implements AsyncDisposable {
   readonly doppel = new Doppel();
   readonly boxes: Box[] = [];
   readonly #resources: AsyncDisposable[] = [];
+  #disks: Record<"journal" | "copies", SmallDisk> | undefined;
   #postgres: PostgresServer | undefined;
   #mariadb: MariadbServer | undefined;
   #haproxy: Haproxy | undefined;
@@ -70,33 +70,93 @@ export class ShopFarm implements AsyncDisposable {
     return this.#haproxy?.port ?? 0;
   }
 
+  /** Small ones, of their own: the catalog is on one, with the journal, and the safety copies are on the other. */
+  get disks(): Record<"journal" | "copies", SmallDisk> {
+    if (!this.#disks) throw new Error("the disks are not there yet");
+    return this.#disks;
+  }
+
   get file(): string {
     return join(this.folder, "farm.yaml");
   }
 
+  start(command: string, ...words: string[]) {
+    return this.doppel.start("farm", ...command.split(" "), this.file, ...words);
+  }
+
   run(command: string, ...words: string[]) {
-    return this.doppel.run("farm", ...command.split(" "), this.file, ...words);
+    return this.start(command, ...words).ended;
+  }
+
+  /** Runs a command that must succeed, and returns what became of its steps. */
+  async steps(command: string, ...words: string[]): Promise<ShopStep[]> {
+    return ((await this.json(command, ...words)) as unknown as { steps: ShopStep[] }).steps;
+  }
+
+  /** As `run`, by an operator whose clock is wrong by so much: `+1h`. */
+  runAt(offset: string, command: string) {
+    const words = ["-f", offset, join(packageRoot, "bin/doppel"), "farm", command, this.file];
+    return runCommand("faketime", words, { DOPPEL_HOME: this.doppel.home });
   }
 
   async json(command: string, ...words: string[]) {
     return await this.doppel.json("farm", ...command.split(" "), this.file, ...words);
   }
 
+  /** Writes a file beside the farm file. */
+  write(name: string, content: string): void {
+    writeFileSync(join(this.folder, name), content, { mode: 0o600 });
+  }
+
+  /** A connection to a live database, as somebody has who works there beside the shop. */
+  async connect(database: ShopDatabase): Promise<Sql> {
+    return await sqlOf(this.#serverOf(database), database);
+  }
+
+  /** Shuts the shadow of a box out of a database, until what is returned is called. */
+  async shutOut(box: string, database: "orders" | "sessions"): Promise<() => Promise<void>> {
+    const server = this.#serverOf(database) as PostgresServer;
+    return await server.refuse(database, this.#shadowOf(box).address);
+  }
+
   /** The first row of an answer of a live database. */
   async ask(database: ShopDatabase, sql: string): Promise<Record<string, unknown>> {
-    const [row = {}] = await this.#query(database, sql);
+    const ask = await this.connect(database);
+    const [row = {}] = await ask(sql).finally(() => ask.end());
     return row;
   }
 
-  /** Names of all guests that libvirt knows of this farm. */
-  async domains(): Promise<string[]> {
-    const all = await must("virsh", ...LIBVIRT, "list", "--all", "--name");
+  /** Names of the guests that libvirt knows of this farm; `which`: only those. */
+  async domains(which = "--all"): Promise<string[]> {
+    const all = await must("virsh", ...LIBVIRT, "list", which, "--name");
     return all.split("\n").filter((name) => name.startsWith(this.name));
   }
 
   /** Runs a command in the old machine of a box, as its operator. */
   async inLive(box: string, ...words: string[]): Promise<string> {
     return await must("ssh", "-F", join(this.folder, "ssh_config"), `live-${box}`, ...words);
+  }
+
+  /** Runs a command in the shadow of a box. */
+  async inShadow(box: string, ...words: string[]): Promise<string> {
+    return await must("ssh", "-F", join(this.folder, "ssh_config"), `shadow-${box}`, ...words);
+  }
+
+  /** The shadow of a box finds no boot loader on its disk from now on. */
+  async loseBootLoader(box: string): Promise<void> {
+    const domain = this.#shadowOf(box).domain;
+    await must("virsh", ...LIBVIRT, "destroy", domain);
+    const disk = join(this.doppel.home, "instances", domain, "disk0.qcow2");
+    await must("qemu-io", "-f", "qcow2", "-c", "write -P 0 0 64k", disk);
+    await must("virsh", ...LIBVIRT, "start", domain);
+  }
+
+  /** Whether the shadow of a box lets its operator in. */
+  async isUp(box: string): Promise<boolean> {
+    return await this.inShadow(box, "true").then(
+      () => true,
+      () => false,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,6 +175,9 @@ export class ShopFarm implements AsyncDisposable {
     const built = join(dirname(demoFolder()), "shop");
     await runProgram(join(packageRoot, "fixtures/farm/build-shop"), [built], { timeoutMs: 1_200_000 });
     await must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", join(this.folder, "key"));
+    const mounted = (name: string) => this.#keep(SmallDisk.mount(join(this.folder, name)));
+    this.#disks = { journal: mounted("journal"), copies: mounted("copies") };
+    symlinkSync(join(this.#disks.journal.path, "catalog.db"), join(this.doppel.home, "catalog.db"));
     await startLibvirt();
     await this.#startNetworks();
     const importOf = (version: number) =>
@@ -124,13 +187,14 @@ export class ShopFarm implements AsyncDisposable {
     await this.#startLive();
     this.#haproxy = this.#keep(
       await Haproxy.start({
-        old: this.boxes.map(({ live }) => `${live.address}:${PORT}`),
-        new: this.boxes.map(({ shadow }) => `${shadow.address}:${PORT}`),
+        old: this.boxes.map(({ live }) => `${live.address}:${SHOP_PORT}`),
+        new: this.boxes.map(({ shadow }) => `${shadow.address}:${SHOP_PORT}`),
         health: "/health",
       }),
     );
     await importOf(2);
-    this.#describe();
+    this.write("install.sh", INSTALL);
+    this.describe();
     await this.#liveAnswers();
   }
 
@@ -175,19 +239,19 @@ export class ShopFarm implements AsyncDisposable {
       { path: "/etc/shop/shop.json", content: settings, permissions: "0600" },
       { path: "/etc/shop/mailer", content: "" },
     ];
-    this.#write("shop.json", settings);
-    this.#write("user-data", `#cloud-config\n${JSON.stringify(keys)}\n`);
-    this.#write("user-data-live", `#cloud-config\n${JSON.stringify({ ...keys, write_files: files })}\n`);
+    this.write("shop.json", settings);
+    this.write("user-data", `#cloud-config\n${JSON.stringify(keys)}\n`);
+    this.write("user-data-live", `#cloud-config\n${JSON.stringify({ ...keys, write_files: files })}\n`);
     for (const { name, network } of this.boxes) {
-      this.#write(`network-live-${name}`, JSON.stringify(network.configOf(11)));
-      this.#write(`network-${name}`, JSON.stringify(network.configOf(21)));
+      this.write(`network-live-${name}`, JSON.stringify(network.configOf(11)));
+      this.write(`network-${name}`, JSON.stringify(network.configOf(21)));
     }
   }
 
   async #startLive(): Promise<void> {
     const config: string[] = [];
     const known: string[] = [];
-    for (const { name, network, live } of this.boxes) {
+    for (const { name, network, live, shadow } of this.boxes) {
       const seed = [
         ...["--user-data", join(this.folder, "user-data-live")],
         ...["--network-config", join(this.folder, `network-live-${name}`)],
@@ -196,75 +260,23 @@ export class ShopFarm implements AsyncDisposable {
       const { hostKey } = await this.doppel.json("thaw", "shop:1", ...where, ...SIZE, ...seed);
       known.push(`${live.address} ${hostKey}`);
       config.push(`Host live-${name}\n  HostName ${live.address}`);
+      const anyKey = "StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR";
+      config.push(`Host shadow-${name}\n  HostName ${shadow.address}\n  ${anyKey}`);
     }
-    this.#write("known_hosts", `${known.join("\n")}\n`);
+    this.write("known_hosts", `${known.join("\n")}\n`);
     const all = [
       ...["User root", `IdentityFile ${join(this.folder, "key")}`, "IdentitiesOnly yes"],
       ...[`UserKnownHostsFile ${join(this.folder, "known_hosts")}`, "BatchMode yes"],
     ];
-    this.#write("ssh_config", `${config.join("\n")}\nHost *\n  ${all.join("\n  ")}\n`);
+    this.write("ssh_config", `${config.join("\n")}\nHost *\n  ${all.join("\n  ")}\n`);
   }
 
-  #describe(): void {
-    const connect = `127.0.0.1:${this.port}`;
-    const { name, socket, map, backends } = this.#haproxy?.config ?? {};
-    const use = (database: ShopDatabase, ...words: string[]) => ["shop-use", database, ...words];
-    const farm = {
-      version: 1,
-      name: this.name,
-      sites: {
-        live: { url: `http://${SITE.live}`, connect },
-        shadow: { url: `http://${SITE.shadow}`, connect, identify: { header: "X-Box" } },
-      },
-      routers: [{ kind: "haproxy", name, socket, map, backends }],
-      image: { ref: "shop:2" },
-      resources: { cpus: 1, memory: "384M", disk: "256M" },
-      servicePort: PORT,
-      ssh: { user: "root", identity: "key", config: "ssh_config" },
-      boxes: this.boxes.map(({ name: box, network, live, shadow }) => ({
-        kind: "libvirt",
-        name: box,
-        connect: URI,
-        live: { address: live.address, ssh: `live-${box}`, domain: live.domain },
-        shadow: {
-          networks: [network.name],
-          address: shadow.address,
-          networkConfig: `network-${box}`,
-        },
-      })),
-      provision: {
-        userData: "user-data",
-        steps: [
-          { kind: "file", from: "shop.json", to: "/etc/shop/shop.json", mode: "0600" },
-          { kind: "command", run: ["systemctl", "restart", "shop"] },
-          // Until it is pointed elsewhere, version 2 has nothing but copies.
-          {
-            kind: "command",
-            run: ["sh", "-c", `for name in ${DATABASES.join(" ")}; do shop-use $name copy; done`],
-          },
-        ],
-        ready: [{ kind: "http", name: "up", via: "box", path: "/health" }],
-      },
-      off: [
-        {
-          name: "mailer",
-          off: ["shop-mailer", "off"],
-          on: ["shop-mailer", "on"],
-          probe: ["shop-mailer", "probe"],
-        },
-      ],
-      databases: DATABASES.map((database) => ({
-        engine: database === "stock" ? "mariadb" : "postgres",
-        name: database,
-        url: { file: `${database}-url` },
-        migrations: [`${database}.sql`],
-        ...(database === "orders" ? { oldVersionChecks: [READS_ORDERS] } : {}),
-        point: { live: use(database, "live"), copy: use(database, "copy"), probe: use(database) },
-      })),
-      checks: [{ kind: "http", name: "front", path: "/", contains: "2" }],
-      switch: { watch: "5s", drain: "10s" },
-    };
-    this.#write("farm.yaml", stringify(farm));
+  /** Writes farm.yaml. */
+  describe(differences: Differences = {}): void {
+    if (!this.#haproxy) throw new Error("the router is not there yet");
+    const { name, boxes } = this;
+    const router = { port: this.#haproxy.port, ...this.#haproxy.config };
+    this.write("farm.yaml", stringify(shopFarmFile({ name, boxes, router }, differences)));
   }
 
   /** Waits until HAProxy finds every box up: before, it would send all users to one of them. */
@@ -279,26 +291,16 @@ export class ShopFarm implements AsyncDisposable {
     throw new Error(`the shop of version 1 was not up within ${UP_MS / 1000} s`);
   }
 
-  async #query(database: ShopDatabase, sql: string): Promise<Record<string, unknown>[]> {
-    const server = this.#serverOf(database);
-    if (server instanceof PostgresServer) {
-      const client = await server.connect(database);
-      const { rows } = await client.query(sql).finally(() => client.end());
-      return rows;
-    }
-    const connection = await server.connect(database);
-    const [rows] = await connection.query(sql).finally(() => connection.end());
-    return rows as Record<string, unknown>[];
+  #shadowOf(box: string): Box["shadow"] {
+    const found = this.boxes.find(({ name }) => name === box);
+    if (!found) throw new Error(`no box ${box}`);
+    return found.shadow;
   }
 
   #serverOf(database: ShopDatabase): PostgresServer | MariadbServer {
     const server = database === "stock" ? this.#mariadb : this.#postgres;
     if (!server) throw new Error("the databases are not there yet");
     return server;
-  }
-
-  #write(name: string, content: string): void {
-    writeFileSync(join(this.folder, name), content, { mode: 0o600 });
   }
 
   #keep<T extends AsyncDisposable>(resource: T): T {
