@@ -10,7 +10,7 @@ const SWITCH_STEPS = [
   "turn mailer off on web2's live machine",
   "turn mailer on on \\S+-web2",
 ];
-const ROLLBACK_STEPS = ["give the site's users the new version", "turn mailer on on \\S+-web2"];
+const ROLLBACK_STEPS = ["give the site's users the old version again", "turn mailer off on \\S+-web2"];
 
 /** Begins with shadows that are checked; in the end users have the old version. */
 export function faultsOfSwitching(farmOf: () => ShopFarm, usersOf: () => Users): void {
