@@ -1,12 +1,8 @@
 import { Command } from "commander";
-import { makeFlow } from "../farm/flows/flows.ts";
-import { CLEAN, foldJournal } from "../farm/journal/state.ts";
-import { planFlow } from "../farm/plan.ts";
-import { confirm } from "./confirm.ts";
-import { type OpenFarm, openFarm } from "./farm-open.ts";
-import { flowText } from "./farm-plan-text.ts";
+import { CLEAN } from "../farm/journal/state.ts";
+import { confirmPlan } from "./farm-confirm-plan.ts";
+import { openFarm } from "./farm-open.ts";
 import { type RunFlags, runFarmFlow } from "./farm-run.ts";
-import { interruptSignal } from "./interrupt.ts";
 
 interface CleanFlags extends RunFlags {
   yes?: boolean;
@@ -24,16 +20,10 @@ export function farmCleanCommand(): Command {
     .option("--json", "print the result as JSON")
     .action(async (file: string, flags: CleanFlags) => {
       await using opened = await openFarm(file);
-      if (!flags.yes && !flags.dryRun) await confirmPlan(opened);
+      if (!flags.yes && !flags.dryRun) {
+        const what = `remove the old version of ${opened.journal.farm}, with no rollback afterwards`;
+        await confirmPlan(opened, CLEAN, {}, what);
+      }
       await runFarmFlow(opened, CLEAN, {}, flags);
     });
-}
-
-/** Shows what would be removed, and asks. */
-async function confirmPlan({ context, journal }: OpenFarm): Promise<void> {
-  const signal = interruptSignal();
-  const flow = await makeFlow(context, CLEAN, {});
-  process.stderr.write(flowText(await planFlow(flow, context, foldJournal(journal.entries()), signal)));
-  const { name } = context.farm.spec;
-  await confirm(name, `remove the old version of ${name}, with no rollback afterwards`, signal);
 }

@@ -1,12 +1,7 @@
 import { Command } from "commander";
-import { makeFlow } from "../farm/flows/flows.ts";
-import { foldJournal } from "../farm/journal/state.ts";
-import { planFlow } from "../farm/plan.ts";
-import { confirm } from "./confirm.ts";
+import { confirmPlan } from "./farm-confirm-plan.ts";
 import { openFarm } from "./farm-open.ts";
-import { flowText } from "./farm-plan-text.ts";
 import { type RunFlags, runFarmFlow } from "./farm-run.ts";
-import { interruptSignal } from "./interrupt.ts";
 
 const NAME = "databases clean";
 
@@ -30,16 +25,11 @@ export function cleanDatabasesCommand(): Command {
 
 async function clean(file: string, databases: string[], flags: CleanFlags): Promise<void> {
   await using opened = await openFarm(file);
-  const { context, journal } = opened;
   const args = {
     ...(databases.length > 0 ? { databases } : {}),
     ...(flags.safetyCopies ? { safetyCopies: true } : {}),
   };
-  if (!flags.yes && !flags.dryRun) {
-    const flow = await makeFlow(context, NAME, args);
-    const planned = await planFlow(flow, context, foldJournal(journal.entries()), interruptSignal());
-    process.stderr.write(flowText(planned));
-    await confirm(journal.farm, "what is dropped here cannot be brought back", interruptSignal());
-  }
+  if (!flags.yes && !flags.dryRun)
+    await confirmPlan(opened, NAME, args, "what is dropped here cannot be brought back");
   await runFarmFlow(opened, NAME, args, flags);
 }
