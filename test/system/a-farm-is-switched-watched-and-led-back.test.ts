@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
 import { Users, WebServer } from "../../fixtures/farm/web.ts";
+import { SmallDisk } from "../../fixtures/small-disk.ts";
 import { AFTER_SWITCH, BEFORE_SWITCH, openRouter, WITHOUT_OLD } from "../../src/farm/routers/index.ts";
 import type { Router } from "../../src/farm/routers/router.ts";
 import { packageRoot, possible, runCommand } from "./doppel.ts";
@@ -50,6 +51,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
   function describeFarm(
     switching: Record<string, unknown> = WATCH,
     ssh: { ssh?: string } = { ssh: "old-web1" },
+    others: unknown[] = [],
   ): void {
     const { port } = haproxy;
     const { name, socket, map, backends } = haproxy.config;
@@ -59,7 +61,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
         live: { url: `http://${SITE.live}`, connect: `127.0.0.1:${port}` },
         shadow: { url: `http://${SITE.shadow}`, connect: `127.0.0.1:${port}` },
       },
-      routers: [{ kind: "haproxy", name, socket, map, backends }],
+      routers: [{ kind: "haproxy", name, socket, map, backends }, ...others],
       ssh: { config: "ssh_config" },
       boxes: [
         {
@@ -123,6 +125,32 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     expect(mailing()).toEqual(["live1"]);
     const report = await users.more(100, await users.report());
     expect(report).toMatchObject({ failed: 0, mixed: 0, lostSessions: 0, connections: 8, mostChanges: 2 });
+  });
+
+  it("is watched, and led back, on a disk that is full from the moment of the switch", async () => {
+    const { home } = lab.doppel;
+    const command = [
+      process.execPath,
+      join(packageRoot, "fixtures/farm/router-command.js"),
+      lab.at("edge.json"),
+    ];
+    lab.write("edge.json", JSON.stringify({ routing: BEFORE_SWITCH }));
+    const fill = `dd if=/dev/zero of=${home}/ballast bs=4096 2>/dev/null; true`;
+    lab.write("edge", `#!/bin/sh\n${command.join(" ")} "$1" || exit\n[ "$1" != switch ] || { ${fill}; }\n`);
+    await using _ = SmallDisk.mount(home);
+    describeFarm(WATCH, { ssh: "old-web1" }, [
+      { kind: "command", name: "edge", command: ["sh", lab.at("edge")] },
+    ]);
+    await check();
+    const { steps } = await lab.json("switch");
+    expect(existsSync(join(home, "ballast"))).toBe(true);
+    const result = expect.objectContaining({ verdict: "healthy" });
+    expect(steps).toContainEqual(expect.objectContaining({ step: "switch/watch", result }));
+    expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH });
+    await lab.json("rollback");
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH });
+    expect(JSON.parse(readFileSync(lab.at("edge.json"), "utf8"))).toMatchObject({ routing: BEFORE_SWITCH });
+    describeFarm();
   });
 
   it("goes on after a kill behind the switch: the watch is compared with what was measured before it", async () => {

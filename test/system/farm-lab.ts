@@ -38,9 +38,14 @@ export class FarmLab implements AsyncDisposable {
     return join(this.folder, "farm.yaml");
   }
 
+  /** The path of a file beside the farm file. */
+  at(name: string): string {
+    return join(this.folder, name);
+  }
+
   /** Writes a file beside the farm file. */
   write(name: string, content: string): void {
-    writeFileSync(join(this.folder, name), content);
+    writeFileSync(this.at(name), content);
   }
 
   /** Writes farm.yaml: the boxes, and what a test adds or replaces. */

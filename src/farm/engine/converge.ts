@@ -54,7 +54,9 @@ async function settle(step: Step, options: ConvergeOptions): Promise<void> {
     const result = await act(step, direction, signal);
     const after = await step.probe(signal);
     if (!isThere(after, direction)) throw withoutEffect(title, after);
-    write({ ...about, kind: "step-done", by: "run", inputs, result });
+    const done = { ...about, kind: "step-done" as const, by: "run" as const, inputs, result };
+    if (step.movesUsers) lease.appendAnyway(done);
+    else write(done);
     onStep?.(title, "done");
   } catch (error) {
     // Whoever lost the lease, or is interrupted, has nothing more to say: a resume will probe.

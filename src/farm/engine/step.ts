@@ -22,6 +22,8 @@ export interface Step {
   undoes: string;
   /** What `undo` is called while it is done, as `title` is what `run` is called. */
   undoTitle?: string;
+  /** Users are elsewhere once it is done: what follows must not end for want of space to record it. */
+  movesUsers?: boolean;
   /** Looks at reality and changes nothing. */
   probe(signal: AbortSignal): Promise<Reality>;
   /** Makes it so; what it returns goes to the journal: nothing secret. */

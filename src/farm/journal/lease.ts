@@ -1,10 +1,10 @@
 import { hostname, userInfo } from "node:os";
-import { DoppelError, EXIT } from "../../errors.ts";
+import { DoppelError, EXIT, systemErrorCode } from "../../errors.ts";
 import { unlessFull } from "../../store/full-disk.ts";
 import { isProcessAlive, processStart } from "../../store/leases.ts";
 import type { JournalEntry, JournalEvent } from "./entry.ts";
 import type { Journal, LeaseHolder } from "./journal.ts";
-import { keepReserve } from "./reserve.ts";
+import { keepReserve, useReserve } from "./reserve.ts";
 
 const LEASE_MS = 60_000;
 const RENEW_EVERY_MS = LEASE_MS / 4;
@@ -76,6 +76,17 @@ export class FarmLease implements Disposable {
     const entry = this.journal.transaction(() => this.journal.append(event, writer));
     if (entry) return entry;
     throw this.#loseIt();
+  }
+
+  /** As `append`, on a full disk with the space that is kept back there. */
+  appendAnyway(event: JournalEvent): JournalEntry {
+    try {
+      return this.append(event);
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOSPC") throw error;
+      useReserve(this.journal.path);
+      return this.append(event);
+    }
   }
 
   /** Prolongs the lease; false, and `signal` aborts, when another one has taken over. */

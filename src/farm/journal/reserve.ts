@@ -8,7 +8,7 @@ const ROOMY_BYTES = 8 * RESERVE_BYTES;
 /** With less than this free a way back would end for want of space. */
 const NARROW_BYTES = RESERVE_BYTES / 2;
 
-/** Keeps some space back on the disk of the catalog: a full one shall keep nobody from a way back. */
+/** Keeps some space back on the disk of the catalog: a full one shall keep nobody from a way back, and leave no switch unwatched. */
 export function keepReserve(catalog: string): void {
   const { folder, freeBytes } = diskOf(catalog);
   if (freeBytes < ROOMY_BYTES) return;

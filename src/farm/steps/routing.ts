@@ -72,6 +72,7 @@ function routingStep(context: FarmContext, change: Change): Step {
     title,
     inputs: { routing: { ...to } },
     undoes,
+    movesUsers: true,
     probe: async (signal) => realityOf(await context.routers.probe(signal), change),
     run: async (signal) => {
       const start = performance.now();
