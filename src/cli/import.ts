@@ -3,7 +3,9 @@ import { DoppelError, EXIT } from "../errors.ts";
 import { formatReference, parseLocalReference } from "../image/reference.ts";
 import { DISK_FORMAT_NAMES } from "../import/disk-format.ts";
 import { type ImportResult, importImage, planImport } from "../import/import.ts";
+import type { NamedCard } from "../import/machine.ts";
 import type { ImportEvents, ImportOptions } from "../import/prepare.ts";
+import { isCardName, isMac } from "../machine/network-card.ts";
 import { describeFacts } from "../machine/tree.ts";
 import { ImageStore } from "../store/image-store.ts";
 import { formatBytes, formatSeconds } from "../units.ts";
@@ -19,6 +21,7 @@ interface ImportFlags {
   onReadError: "stop" | "zero";
   allowExternal?: boolean;
   inspect: boolean;
+  card: NamedCard[];
   dryRun?: boolean;
   json?: boolean;
 }
@@ -45,6 +48,12 @@ export function importCommand(): Command {
     )
     .option("--allow-external", "follow the files that a disk image names: backing files, extents")
     .option("--no-inspect", "do not look into the disks for host name, system and file systems")
+    .option(
+      "--card <name=mac>",
+      "a network card, by the name that the machine's system gives it; may be given again",
+      readCard,
+      [],
+    )
     .option("--dry-run", "say what the files hold and what would be taken, and stop")
     .option("--json", "print the result as JSON")
     .action(run);
@@ -88,8 +97,24 @@ function readOptions(flags: ImportFlags): ImportOptions {
     format: flags.format,
     allowExternal: flags.allowExternal === true,
     inspect: flags.inspect,
+    cards: flags.card,
     signal: interruptSignal(),
   };
+}
+
+function readCard(text: string, others: NamedCard[]): NamedCard[] {
+  const [name = "", address = ""] = text.split("=", 2);
+  const mac = address.toLowerCase();
+  if (!isCardName(name) || !isMac(mac))
+    throw new DoppelError("usage", `'${text}' is not a card's name and address`, {
+      exitCode: EXIT.usage,
+      hint: "for instance --card ens192=00:50:56:ab:cd:ef",
+    });
+  if (others.some((other) => other.name === name || other.mac === mac))
+    throw new DoppelError("usage", `'${text}' names a card or an address for the second time`, {
+      exitCode: EXIT.usage,
+    });
+  return [...others, { name, mac }];
 }
 
 function eventsOf(progress: Progress, { inspect }: ImportOptions): ImportEvents {

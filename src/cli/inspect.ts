@@ -88,6 +88,7 @@ async function inspectFile(path: string, flags: InspectFlags): Promise<void> {
     format: flags.format,
     allowExternal: false,
     inspect: true,
+    cards: [],
     signal: interruptSignal(),
   };
   // Nothing is kept, so no store is made for it.

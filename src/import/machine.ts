@@ -9,12 +9,19 @@ import type { OvfMachineEntry } from "./ovf-document.ts";
 const USUAL_CPUS = 2;
 const USUAL_MEMORY_BYTES = 2 * 1024 ** 3;
 
+export interface NamedCard {
+  name: string;
+  mac: string;
+}
+
 export interface MachineSources {
   plan: CapturePlan;
   /** What the disks are called, without folders. */
   labels: string[];
   /** What an OVF descriptor says. */
   described: OvfMachineEntry | undefined;
+  /** What the user says. */
+  cards: readonly NamedCard[];
   /** The disks as an appliance can read them; undefined: nobody looks into them. */
   guestDisks: GuestDisk[] | undefined;
   signal?: AbortSignal | undefined;
@@ -39,12 +46,28 @@ export async function machineFacts(sources: MachineSources): Promise<MachineFact
       memoryBytes: known("hardware.memoryBytes", described?.memoryBytes, USUAL_MEMORY_BYTES),
     },
     firmware: { type: known("firmware.type", described?.firmware ?? found?.firmware, "bios") },
-    nics: (described?.cards ?? []).map(cardOf),
+    nics: cardsOf(described?.cards ?? [], sources.cards),
     block: found?.block ?? block,
     os: osOf(found, described),
     modules: [],
     assumed,
   };
+}
+
+/** Those of a descriptor, with the names that were given for their addresses, and those that no descriptor lists. */
+function cardsOf(described: OvfMachineEntry["cards"], named: readonly NamedCard[]): Nic[] {
+  const nameOf = (mac: string | undefined) => named.find((card) => card.mac === mac)?.name;
+  const listed = described.map((card, index) => {
+    const nic = cardOf(card, index);
+    return { ...nic, name: nameOf(card.mac) ?? nic.name };
+  });
+  const others = named.filter(({ mac }) => !described.some((card) => card.mac === mac));
+  return [
+    ...listed,
+    ...others.map(
+      ({ name, mac }): Nic => ({ name, kind: "physical", mac, permanentMac: mac, addresses: [] }),
+    ),
+  ];
 }
 
 /**

@@ -6,7 +6,7 @@ import { type CapturePlan, capturePlanSchema } from "../machine/plan.ts";
 import type { CopyEvents, CopyOptions } from "./copy.ts";
 import { diskName } from "./disk-devices.ts";
 import { gradeOfDisks } from "./grade.ts";
-import { machineFacts } from "./machine.ts";
+import { machineFacts, type NamedCard } from "./machine.ts";
 import { Sources } from "./sources.ts";
 
 export interface ImportOptions extends CopyOptions {
@@ -16,6 +16,8 @@ export interface ImportOptions extends CopyOptions {
   allowExternal: boolean;
   /** Look into the disks for the machine facts. */
   inspect: boolean;
+  /** Network cards by the names that the machine's system gives them, which no disk or descriptor tells. */
+  cards: readonly NamedCard[];
   signal?: AbortSignal | undefined;
 }
 
@@ -91,6 +93,7 @@ async function prepare(
     plan,
     labels,
     described: sources.machine,
+    cards: options.cards,
     guestDisks: options.inspect
       ? sockets.map((socketPath) => ({ socketPath, exportName: "", writable: false }))
       : undefined,

@@ -106,6 +106,17 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     await vm.restart();
   });
 
+  it("boots as well when it was imported from another program's disk image and then converted", async () => {
+    const file = join(lab.folder, "theirs.qcow2");
+    await doppel.json("export", "physical", "-o", file);
+    await doppel.json("import", file, "--name", "theirs", "--card", `ens4=${MAC}`);
+    await doppel.json("convert", "theirs", "--to", "kvm", "--name", "theirs/virtual");
+    const words = ["boot-test", "theirs/virtual", "--bus", "virtio-scsi", "--port", "8080", "--memory", "1G"];
+    const report = await doppel.json(...words);
+    expect(report).toMatchObject({ boots: true, bus: "virtio-scsi", firmware: "bios" });
+    expect(report.openPorts).toEqual(expect.arrayContaining([22, 8080]));
+  });
+
   it("lists what was changed, keeps the originals beside it, and leaves its parent as it was", async () => {
     const shown = await doppel.json("images", "show", "virtual");
     const parent = await doppel.json("images", "show", "physical");

@@ -104,6 +104,22 @@ describe.skipIf(!possible)("doppel import", () => {
     expect((await doppel.run("images", "verify", "vmware")).code).toBe(0);
   });
 
+  it("has network cards by the names that are given for them", async () => {
+    const cards = ["--card", "ens192=00:50:56:AB:CD:EF", "--card", "ens224=00:50:56:00:00:02"];
+    await doppel.json("import", await ova("vm.ova"), "--name", "named", "--no-inspect", ...cards);
+    const { facts } = await doppel.json("inspect", "named", "--image");
+    expect(facts).toMatchObject({
+      nics: [
+        { name: "ens192", kind: "physical", mac: "00:50:56:ab:cd:ef", driver: "vmxnet3" },
+        { name: "ens224", kind: "physical", mac: "00:50:56:00:00:02" },
+      ],
+    });
+    for (const card of ["ens192", "ens192=00:50:56", "a/b=00:50:56:00:00:02"])
+      expect((await doppel.run("import", at("vm.ova"), "--name", "x", "--card", card)).code).toBe(2);
+    const twice = ["--card", "ens192=00:50:56:00:00:02", "--card", "ens192=00:50:56:00:00:03"];
+    expect((await doppel.run("import", at("vm.ova"), "--name", "x", ...twice)).code).toBe(2);
+  });
+
   it("of an OVF takes the files beside it", async () => {
     await ova("unused.ova");
     await doppel.json("import", at("vm/vm.ovf"), "--name", "folder", "--no-inspect");

@@ -1,10 +1,7 @@
 import type { MachineFacts } from "../../machine/facts.ts";
+import { isCardName, isMac } from "../../machine/network-card.ts";
 import { changeFile } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
-
-const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
-/** What the kernel takes for the name of an interface: no slash, no blank, at most 15 bytes. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/;
 
 /** A file for each captured card, which gives it its name by its address (systemd.link(5)). */
 export function linkFiles(facts: MachineFacts): { path: string; content: string }[] {
@@ -46,7 +43,7 @@ function rules(facts: MachineFacts): { path: string; content: string } {
 function physicalCards(facts: MachineFacts): { name: string; mac: string }[] {
   return facts.nics.flatMap(({ kind, name, mac, permanentMac }) => {
     const address = permanentMac ?? mac;
-    return kind === "physical" && address && MAC.test(address) && NAME.test(name)
+    return kind === "physical" && address && isMac(address) && isCardName(name)
       ? [{ name, mac: address }]
       : [];
   });
