@@ -14,7 +14,7 @@ interface Addon {
 }
 
 /** The levels of libdeflate and zlib are not the same: this one makes smaller files than qemu-img's (docs/benchmarks.md). */
-const LEVEL = 6;
+const LEVEL = 5;
 
 let loaded: Addon | undefined;
 
