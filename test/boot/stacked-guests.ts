@@ -6,29 +6,38 @@ import { startLibvirt } from "../../fixtures/libvirt.ts";
 import { Doppel, possible } from "../system/doppel.ts";
 import { ThawedVm } from "./thawed-vm.ts";
 
-const MAC = "52:54:00:de:ad:03";
-const VM = "doppel-stack-test";
+const STACKS = ["layered", "md", "luks", "btrfs", "lvm", "plain"] as const;
+
+/** Whether every combination is tried, some ten minutes each, and not the ones alone that every run has. */
+export const isWholeMatrix = process.env.DOPPEL_MATRIX === "all";
+
+/** Every guest that has this generator. */
+export function guestsWith(generator: Guest["generator"]): Guest[] {
+  return (["bios", "uefi"] as const).flatMap((firmware) =>
+    STACKS.map((stack) => ({ generator, firmware, stack })),
+  );
+}
 
 /**
- * For every run: what the machine of a-converted-machine-boots-on-other-hardware (initramfs-tools, BIOS, plain) is not.
- * `npm run test:boot:all` takes every combination, some ten minutes each.
+ * Guests whose initramfs knows AHCI only, and whose configuration names disks and cards by their place: they do not boot as they are,
+ * and do once they are converted. `mac` is of a card that no machine that runs beside them has.
  */
-const EVERY_RUN: Guest[] = [{ generator: "dracut", firmware: "uefi", stack: "lvm" }];
-const ALL = (["initramfs-tools", "dracut"] as const).flatMap((generator) =>
-  (["bios", "uefi"] as const).flatMap((firmware) =>
-    (["plain", "lvm", "md", "luks", "btrfs"] as const).map((stack) => ({ generator, firmware, stack })),
-  ),
-);
-const GUESTS = process.env.DOPPEL_MATRIX === "all" ? ALL : EVERY_RUN;
+export function describeGuests(guests: Guest[], mac: string): void {
+  describe.skipIf(!possible).each(guests)("a guest with $generator, $firmware, $stack", (guest) =>
+    describeGuest(guest, mac),
+  );
+}
 
-/** Guests whose initramfs knows AHCI only, and whose configuration names disks and cards by their place. */
-describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $stack", (guest) => {
+function describeGuest(guest: Guest, mac: string): void {
   const doppel = new Doppel();
+  const vmName = `doppel-stack-${guest.generator}`;
+  const isMirror = guest.stack === "md" || guest.stack === "layered";
+  const isEncrypted = guest.stack === "luks" || guest.stack === "layered";
   let lab: Lab;
 
   beforeAll(async () => {
     await startLibvirt();
-    lab = await Lab.start({ guest, mac: MAC });
+    lab = await Lab.start({ guest, mac });
     if (guest.firmware === "uefi") {
       // Its entry, as an installer makes it.
       await lab.run(
@@ -36,7 +45,7 @@ describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $st
       );
     }
     // A mirror that has just been made is still being copied.
-    if (guest.stack === "md") await lab.run("mdadm --wait /dev/md127 || true");
+    if (isMirror) await lab.run("mdadm --wait /dev/md127 || true");
     const captured = await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
     expect(captured).toMatchObject({ grade: "frozen", warnings: [] });
     await lab.machine.stop();
@@ -55,7 +64,7 @@ describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $st
   });
 
   it("boots on either bus once it is converted", async () => {
-    const key = guest.stack === "luks" ? ["--luks-key", join(lab.built, "luks.key")] : [];
+    const key = isEncrypted ? ["--luks-key", join(lab.built, "luks.key")] : [];
     await doppel.json("convert", "physical", "--to", "kvm", "--name", "virtual", ...key);
     for (const bus of ["virtio-scsi", "virtio-blk"]) {
       const report = await doppel.json(
@@ -73,12 +82,12 @@ describe.skipIf(!possible).each(GUESTS)("a guest with $generator, $firmware, $st
   });
 
   it("keeps its card's name, and boots again after it has made its own initramfs", async () => {
-    await using vm = await ThawedVm.start(doppel, "virtual", VM, lab);
+    await using vm = await ThawedVm.start(doppel, "virtual", vmName, lab);
     expect((await waitForLedger(`http://${vm.address}:8080/`, 300_000)).sound).toBe(true);
-    expect(await vm.run("ip -o link show ens4")).toContain(MAC);
+    expect(await vm.run("ip -o link show ens4")).toContain(mac);
     const rebuild =
       guest.generator === "dracut" ? "dracut -q --force --regenerate-all" : "update-initramfs -u -k all";
     await vm.run(`${rebuild} && sync`);
     await vm.restart();
   });
-});
+}
