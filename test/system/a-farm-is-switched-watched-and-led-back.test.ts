@@ -142,6 +142,8 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
       { kind: "command", name: "edge", command: ["sh", lab.at("edge")] },
     ]);
     await check();
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
+    await users.more(100);
     const { steps } = await lab.json("switch");
     expect(existsSync(join(home, "ballast"))).toBe(true);
     const result = expect.objectContaining({ verdict: "healthy" });
