@@ -8,6 +8,7 @@ import { ShopFarm, type ShopStep } from "./shop-farm.ts";
 import { DATABASES } from "./shop-farm-file.ts";
 import { faultsOfExpansion, faultsOfPointing } from "./shop-faults/databases.ts";
 import { failingVersion } from "./shop-faults/failing-version.ts";
+import { killedAt } from "./shop-faults/killed.ts";
 import { faultsOfProvisioning, killedProvisions } from "./shop-faults/provision.ts";
 import { faultsOfSwitching } from "./shop-faults/switch.ts";
 import { versionsNow } from "./shop-faults/versions.ts";
@@ -87,14 +88,16 @@ describe.skipIf(!possible || !ShopFarm.available())(
       expect((await users.report()).mostChanges).toBeLessThanOrEqual(mostChanges + 3);
     });
 
-    it("is cleaned once the user says so: the old machines are gone, their disks stay, and there is no way back", async () => {
+    it("is cleaned once the user says so, also when that is killed: the old machines go, their disks stay, and there is no way back", async () => {
       const asked = await farm.doppel.runWithoutTerminal("farm", "clean", farm.file);
       expect(asked).toMatchObject({
         code: 3,
         stderr: expect.stringContaining("[not-confirmed] - without a terminal say --yes"),
       });
       expect(await farm.domains()).toHaveLength(4);
-      const steps = await farm.steps("clean", "--yes");
+      await killedAt(farm, /^started: shut down /m, "clean", "--yes");
+      await killedAt(farm, /^started: take .* out of libvirt/m, "resume");
+      const steps = await farm.steps("resume");
       expect((await farm.domains()).sort()).toEqual(farm.boxes.map(({ shadow }) => shadow.domain).sort());
       const removed = steps.find(({ step }) => step === "clean/undefine/web1")?.result;
       const { disks, definition } = removed as { disks: string[]; definition: string };

@@ -1,6 +1,8 @@
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makePrivateFolder, writeDurableFile } from "../../durable-file.ts";
+import { systemErrorCode } from "../../errors.ts";
 import { Virsh } from "../../hypervisor/virsh.ts";
 import type { FarmContext } from "../context.ts";
 import type { Step } from "../engine/step.ts";
@@ -26,7 +28,8 @@ export async function oldMachineSteps(context: FarmContext, box: FarmBox): Promi
   if (!old) return [leftAloneStep(box)];
   const { connect, domain } = old;
   const virsh = new Virsh(connect);
-  const disks = await disksOf(virsh, domain);
+  const kept = await readKept(context, domain);
+  const disks = (await disksOf(virsh, domain)) ?? kept?.disks ?? [];
   return [
     {
       id: `${OLD_MACHINE_STEP}${box.name}`,
@@ -46,12 +49,12 @@ export async function oldMachineSteps(context: FarmContext, box: FarmBox): Promi
       undoes: "nothing; 'virsh define' takes the definition that is kept",
       probe: async () =>
         (await virsh.state(domain)) === "missing"
-          ? { state: "done", result: `${domain} is not there` }
+          ? { state: "done", result: (await readKept(context, domain)) ?? `${domain} is not there` }
           : { state: "absent" },
       run: async () => {
-        const definition = await keepDefinition(context, virsh, domain);
+        await keepDefinition(context, virsh, domain);
         await virsh.run(["undefine", domain, "--keep-nvram"]);
-        return { domain, disks, definition };
+        return { domain, disks, definition: definitionPath(context, domain) };
       },
     },
   ];
@@ -86,16 +89,34 @@ async function shutDown(virsh: Virsh, domain: string, signal: AbortSignal): Prom
   return `switched off: it did not shut down within ${SHUTDOWN_MS / 1000} s`;
 }
 
-async function disksOf(virsh: Virsh, domain: string): Promise<string[]> {
-  const { stdout } = await virsh.run(["domblklist", domain, "--details"], { allowFailure: true });
+/** Undefined: libvirt does not know the machine. */
+async function disksOf(virsh: Virsh, domain: string): Promise<string[] | undefined> {
+  const { stdout, exitCode } = await virsh.run(["domblklist", domain, "--details"], { allowFailure: true });
+  if (exitCode !== 0) return undefined;
   return stdout.split("\n").flatMap((line) => /^\s*\S+\s+disk\s+\S+\s+(.+?)\s*$/.exec(line)?.[1] ?? []);
 }
 
-async function keepDefinition({ store, farm }: FarmContext, virsh: Virsh, domain: string): Promise<string> {
-  const folder = join(store.home, "farms", farm.spec.name);
-  await makePrivateFolder(folder);
-  const path = join(folder, `${domain}.xml`);
+function definitionPath({ store, farm }: FarmContext, domain: string): string {
+  return join(store.home, "farms", farm.spec.name, `${domain}.xml`);
+}
+
+async function keepDefinition(context: FarmContext, virsh: Virsh, domain: string): Promise<void> {
+  const path = definitionPath(context, domain);
+  await makePrivateFolder(dirname(path));
   const { stdout } = await virsh.run(["dumpxml", domain, "--inactive"]);
   await writeDurableFile(path, stdout);
-  return path;
+}
+
+/** What a command that was killed behind its last step could not say any more. */
+async function readKept(context: FarmContext, domain: string) {
+  const definition = definitionPath(context, domain);
+  const text = await readFile(definition, "utf8").catch((error: unknown) => {
+    if (systemErrorCode(error) === "ENOENT") return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  const disks = [...text.matchAll(/<disk type='[a-z]+' device='disk'[\s\S]*?<\/disk>/g)].flatMap(
+    ([disk]) => /<source (?:file|dev|name)='([^']*)'/.exec(disk)?.[1] ?? [],
+  );
+  return { domain, disks, definition };
 }
