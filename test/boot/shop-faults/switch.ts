@@ -36,6 +36,20 @@ export function faultsOfSwitching(farmOf: () => ShopFarm, usersOf: () => Users):
     }
   });
 
+  it("is not switched (exit 3) while the image's name stands for another one than the shadows are of", async () => {
+    const farm = farmOf();
+    const tag = (ref: string, name: string) => farm.doppel.json("images", "tag", ref, name);
+    await tag("shop:2", "shop:kept");
+    await tag("shop:1", "shop:2");
+    expect(await farm.run("switch")).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(
+        /the file names no other one: \S+-web1 was provisioned of sha256:\w+, the image is sha256:\w+.*\[gate-closed\]/,
+      ),
+    });
+    await tag("shop:kept", "shop:2");
+  });
+
   it("has the old version when a switch is killed at the router, and led back, also on a full disk", async () => {
     const farm = farmOf();
     const { journal } = farm.disks;
