@@ -46,7 +46,8 @@ function describeGuest(guest: Guest, mac: string): void {
     }
     // A mirror that has just been made is still being copied.
     if (isMirror) await lab.run("mdadm --wait /dev/md127 || true");
-    const captured = await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
+    const words = [...lab.login, "--name", "physical", "--freeze", "--level", "1"];
+    const captured = await doppel.json("capture", ...words);
     expect(captured).toMatchObject({ grade: "frozen", warnings: [] });
     await lab.machine.stop();
   });
