@@ -51,7 +51,7 @@ export function domainXml(domain: DomainDescription): string {
     ...(domain.diskBus === "nvme" ? [] : [`    <boot dev="hd"/>`]),
     `  </os>`,
     `  <features><acpi/><apic/></features>`,
-    cpuLine(domain),
+    `  <cpu mode="${domain.type === "kvm" ? "host-passthrough" : "maximum"}"/>`,
     `  <on_crash>destroy</on_crash>`,
     `  <devices>`,
     ...(domain.diskBus === "virtio-scsi" ? [`    <controller type="scsi" model="virtio-scsi"/>`] : []),
@@ -68,17 +68,6 @@ export function domainXml(domain: DomainDescription): string {
     `</domain>`,
   ];
   return `${lines.join("\n")}\n`;
-}
-
-/**
- * Emulated x86: without page tables of five levels and fast string moves, of which QEMU makes slow ones, a guest starts in two thirds of
- * the time. No guest needs either.
- */
-function cpuLine({ type, arch }: DomainDescription): string {
-  if (type === "kvm") return `  <cpu mode="host-passthrough"/>`;
-  if (arch !== "x86_64") return `  <cpu mode="maximum"/>`;
-  const without = ["la57", "erms"].map((name) => `<feature policy="disable" name="${name}"/>`);
-  return `  <cpu mode="maximum">${without.join("")}</cpu>`;
 }
 
 function firmwareLines(firmware: DomainDescription["firmware"]): string[] {

@@ -52,13 +52,6 @@ describe("domain XML", () => {
     expect(nvme).not.toContain("<disk");
   });
 
-  it("has the processor of the host, or all of an emulated one but what is slow there", () => {
-    expect(domainXml(domain)).toContain('<cpu mode="host-passthrough"/>');
-    const emulated = domainXml({ ...domain, type: "qemu" });
-    expect(emulated).toMatch(/<cpu mode="maximum">.*policy="disable" name="la57".*<\/cpu>/);
-    expect(domainXml({ ...domain, type: "qemu", arch: "aarch64" })).toContain('<cpu mode="maximum"/>');
-  });
-
   it("has firmware files of UEFI only for UEFI", () => {
     expect(domainXml(domain)).not.toContain("<nvram");
     const firmware = {
