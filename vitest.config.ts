@@ -36,34 +36,26 @@ const PAIRED = [
   "images-tell-what-changed-between-them",
 ];
 
-/** The same in the boot tests: their machines have names and hardware addresses of their own. */
-const PAIRED_BOOTS = [
-  "a-converted-machine-boots-on-other-hardware",
-  "every-stack-of-dracut-boots-on-other-hardware",
-  "a-real-machine-with-stacked-and-failing-disks",
-  "quickstart",
+/** The whole matrix: files of which two run at once, with machines of names and hardware addresses of their own. */
+const MATRIX = [
+  "test/boot/every-stack-of-dracut-boots-on-other-hardware.test.ts",
+  "test/boot/every-stack-of-initramfs-tools-boots-on-other-hardware.test.ts",
 ];
-/** Of the whole matrix only. */
-const MATRIX = "every-stack-of-initramfs-tools-boots-on-other-hardware";
 
-const order = [...PAIRED, ...PAIRED_BOOTS, MATRIX];
 const LIMIT_MS = 180_000;
 const BOOT_LIMIT_MS = 1_200_000;
 const files = PAIRED.map((name) => `test/system/${name}.test.ts`);
-const pathOfBoot = (name: string) => `test/boot/${name}.test.ts`;
-const boots = PAIRED_BOOTS.map(pathOfBoot);
-const paired = process.env.DOPPEL_MATRIX === "all" ? [...boots, pathOfBoot(MATRIX)] : boots;
 const limits = (milliseconds: number) => ({ testTimeout: milliseconds, hookTimeout: milliseconds });
 
 /** Keeps the order of the lists: a long file that starts last would run by itself. */
 class LongestFirst extends BaseSequencer {
   override async sort(specifications: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification) => order.indexOf(basename(moduleId, ".test.ts"));
+    const place = ({ moduleId }: TestSpecification) => PAIRED.indexOf(basename(moduleId, ".test.ts"));
     return (await super.sort(specifications)).sort((left, right) => place(left) - place(right));
   }
 }
 
-// Cheapest first; `vitest run --project NAME` runs one alone, 'system*' and 'boot*' both of that folder.
+// Cheapest first; `vitest run --project NAME` runs one alone, 'system*' both of that folder.
 export default defineConfig({
   test: {
     passWithNoTests: false,
@@ -84,12 +76,12 @@ export default defineConfig({
         test: {
           name: "boot",
           include: ["test/boot/**/*.test.ts"],
-          exclude: [...boots, pathOfBoot(MATRIX)],
+          exclude: MATRIX.slice(1),
           fileParallelism: false,
           ...limits(BOOT_LIMIT_MS),
         },
       },
-      { test: { name: "boot-paired", include: paired, maxWorkers: 2, ...limits(2 * BOOT_LIMIT_MS) } },
+      { test: { name: "matrix", include: MATRIX, maxWorkers: 2, ...limits(2 * BOOT_LIMIT_MS) } },
     ],
   },
 });
