@@ -13,9 +13,10 @@ for (const project of projects) {
   }
   const result = JSON.parse(readFileSync(file, "utf8"));
   const skipped = result.numPendingTests + result.numTodoTests;
-  // A file that fails before its first test counts as a suite only.
+  // A file that fails before its first test, or in what goes before a group of them, counts as a suite only.
   const brokenFiles = result.testResults.filter(
-    (suite) => suite.status === "failed" && suite.assertionResults.length === 0,
+    ({ status, assertionResults }) =>
+      status === "failed" && !assertionResults.some((test) => test.status === "failed"),
   );
   const failed = result.numFailedTests + brokenFiles.length;
   console.log(`${project}: ${result.numPassedTests} passed, ${failed} failed, ${skipped} skipped`);
