@@ -5,6 +5,7 @@ import { waitForLedger } from "../../fixtures/demo/machine.ts";
 import { Lab } from "../../fixtures/lab.ts";
 import { startLibvirt } from "../../fixtures/libvirt.ts";
 import { Doppel, must, possible } from "../system/doppel.ts";
+import { bootReport } from "./boot-report.ts";
 import { ThawedVm } from "./thawed-vm.ts";
 
 const MAC = "52:54:00:de:ad:02";
@@ -64,16 +65,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     const converted = await doppel.json("convert", "physical", "--to", "kvm", "--name", "virtual");
     expect(converted.changedBytes).toBeLessThan(100 * 1024 * 1024);
     for (const bus of ["virtio-scsi", "virtio-blk"]) {
-      const report = await doppel.json(
-        "boot-test",
-        "virtual",
-        "--bus",
-        bus,
-        "--port",
-        "8080",
-        "--memory",
-        "1G",
-      );
+      const report = await bootReport(doppel, "virtual", bus);
       expect(report).toMatchObject({ boots: true, bus, firmware: "bios" });
       const stages = (report.stages as { stage: string }[]).map(({ stage }) => stage);
       expect(stages).toEqual(["firmware", "boot-loader", "kernel", "userspace", "network"]);
@@ -111,8 +103,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     await doppel.json("export", "physical", "-o", file);
     await doppel.json("import", file, "--name", "theirs", "--card", `ens4=${MAC}`);
     await doppel.json("convert", "theirs", "--to", "kvm", "--name", "theirs/virtual");
-    const words = ["boot-test", "theirs/virtual", "--bus", "virtio-scsi", "--port", "8080", "--memory", "1G"];
-    const report = await doppel.json(...words);
+    const report = await bootReport(doppel, "theirs/virtual", "virtio-scsi");
     expect(report).toMatchObject({ boots: true, bus: "virtio-scsi", firmware: "bios" });
     expect(report.openPorts).toEqual(expect.arrayContaining([22, 8080]));
   });

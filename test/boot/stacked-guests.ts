@@ -4,6 +4,7 @@ import { waitForLedger } from "../../fixtures/demo/machine.ts";
 import { type Guest, Lab } from "../../fixtures/lab.ts";
 import { startLibvirt } from "../../fixtures/libvirt.ts";
 import { Doppel, possible } from "../system/doppel.ts";
+import { bootReport } from "./boot-report.ts";
 import { ThawedVm } from "./thawed-vm.ts";
 
 const STACKS = ["layered", "md", "luks", "btrfs", "lvm", "plain"] as const;
@@ -68,16 +69,7 @@ function describeGuest(guest: Guest, mac: string): void {
     const key = isEncrypted ? ["--luks-key", join(lab.built, "luks.key")] : [];
     await doppel.json("convert", "physical", "--to", "kvm", "--name", "virtual", ...key);
     for (const bus of ["virtio-scsi", "virtio-blk"]) {
-      const report = await doppel.json(
-        "boot-test",
-        "virtual",
-        "--bus",
-        bus,
-        "--port",
-        "8080",
-        "--memory",
-        "1G",
-      );
+      const report = await bootReport(doppel, "virtual", bus);
       expect(report).toMatchObject({ boots: true, bus, firmware: guest.firmware });
     }
   });

@@ -28,8 +28,7 @@ export async function oldMachineSteps(context: FarmContext, box: FarmBox): Promi
   if (!old) return [leftAloneStep(box)];
   const { connect, domain } = old;
   const virsh = new Virsh(connect);
-  const kept = await readKept(context, domain);
-  const disks = (await disksOf(virsh, domain)) ?? kept?.disks ?? [];
+  const disks = (await disksOf(virsh, domain)) ?? (await readKept(context, domain))?.disks ?? [];
   return [
     {
       id: `${OLD_MACHINE_STEP}${box.name}`,
