@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -8,7 +8,8 @@ import { Registry } from "../../fixtures/registry.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
 import { type Measure, measure, ratioLines, summarise, table } from "./measure.ts";
 
-// One image over loopback into a registry without encryption and out of it again: ours, skopeo, and cp of the same blobs.
+// One image over loopback into a registry without encryption and out of it again: ours, skopeo, and cp of the same blobs; and
+// curl, which reads, sends and receives them and does nothing else: what the registry alone takes.
 const { values: flags } = parseArgs({
   options: {
     runs: { type: "string", default: "3" },
@@ -30,6 +31,17 @@ const doppel = (at: string, ...args: string[]) =>
 function folderBytes(folder: string): number {
   return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
 }
+
+/** Where the registry wants a blob to be put that nobody has announced. */
+function uploadAddress(host: string, digest: string): string {
+  const args = ["-sS", "-X", "POST", "-o", "/dev/null", "-w", "%header{location}"];
+  const location = execFileSync("curl", [...args, `http://${host}/v2/f/blobs/uploads/`], {
+    encoding: "utf8",
+  });
+  return `${location}&digest=sha256:${digest}`;
+}
+
+const AT_ONCE = ["--parallel", "--parallel-immediate", "--parallel-max", "4"];
 
 await using registry = await Registry.start();
 await using sshd = await Sshd.start();
@@ -71,6 +83,26 @@ const contenders: Record<string, (host: string) => number> = {
     ]);
     return folderBytes(join(other, "blobs/sha256"));
   },
+  "(f) curl into a registry": (host) => {
+    const puts = readdirSync(blobs).flatMap((digest) => [
+      "-T",
+      join(blobs, digest),
+      uploadAddress(host, digest),
+    ]);
+    program("curl", ["-sS", "--fail-early", "--fail", ...AT_ONCE, ...puts]);
+    return folderBytes(blobs);
+  },
+  "(g) curl out of a registry": (host) => {
+    const other = fresh("fetched");
+    mkdirSync(other);
+    const gets = readdirSync(blobs).flatMap((digest) => [
+      "-o",
+      join(other, digest),
+      `http://${host}/v2/f/blobs/sha256:${digest}`,
+    ]);
+    program("curl", ["-sS", "--fail-early", "--fail", ...AT_ONCE, ...gets]);
+    return folderBytes(other);
+  },
   "(c) cp, and sync": () => {
     const other = fresh("cp");
     cpSync(blobs, other, { recursive: true });
@@ -95,8 +127,10 @@ try {
   doppel(home, "capture", ...login, "--disk", disk, "--name", "image");
   for (run = 1; run <= Number(flags.runs); run++) {
     await using ours = await Registry.start();
+    await using curls = await Registry.start();
     for (const [name, one] of Object.entries(contenders)) {
-      const result = measure(() => one(name.startsWith("ours") ? ours.host : registry.host));
+      const { host } = name.startsWith("ours") ? ours : name.includes("curl") ? curls : registry;
+      const result = measure(() => one(host));
       results.set(name, [...(results.get(name) ?? []), result]);
       process.stderr.write(`run ${run}: ${name}: ${result.seconds.toFixed(1)} s, ${result.bytes} bytes\n`);
     }
@@ -113,6 +147,8 @@ const ratios = [
   ["pull to (t), time", seconds("ours: pull") / seconds("(t)"), 1.2],
   ["push to (c), time", seconds("ours: push") / seconds("(c)"), 2],
   ["pull to (c), time", seconds("ours: pull") / seconds("(c)"), 2],
+  ["push to (f), time", seconds("ours: push") / seconds("(f)"), null],
+  ["pull to (g), time", seconds("ours: pull") / seconds("(g)"), null],
 ] as const;
 if (flags.json) process.stdout.write(`${JSON.stringify({ summary, ratios }, undefined, 2)}\n`);
 else process.stdout.write(`${table(summary)}\nmedians\n${ratioLines(ratios)}`);
