@@ -1,4 +1,5 @@
 import type { Guestfish } from "./guestfish.ts";
+import { labelNew, makeFolder } from "./security-label.ts";
 import type { ChangedFile } from "./step.ts";
 
 /** Beside each file that a conversion changes lies what it was. */
@@ -13,8 +14,9 @@ export async function changeFile(
 ): Promise<ChangedFile> {
   const original = `${path}${ORIGINAL}`;
   if ((await guestfish.tryRun("exists", path)) !== "true") {
-    await makeFolder(guestfish, path);
+    await makeFolder(guestfish, path.slice(0, path.lastIndexOf("/")));
     await guestfish.write(path, content, mode);
+    await labelNew(guestfish, path, (mode & 0o100) !== 0);
     return { path, original: null };
   }
   if ((await guestfish.tryRun("exists", original)) !== "true") await guestfish.run("cp-a", path, original);
@@ -57,9 +59,4 @@ export async function putAside(guestfish: Guestfish, path: string): Promise<Chan
 /** The path of what a file was before the first conversion: a second one starts from there. */
 export async function originalOf(guestfish: Guestfish, path: string): Promise<string> {
   return (await guestfish.tryRun("exists", `${path}${ORIGINAL}`)) === "true" ? `${path}${ORIGINAL}` : path;
-}
-
-async function makeFolder(guestfish: Guestfish, path: string): Promise<void> {
-  const folder = path.slice(0, path.lastIndexOf("/"));
-  if (folder !== "") await guestfish.run("mkdir-p", folder);
 }

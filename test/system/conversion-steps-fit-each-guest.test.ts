@@ -90,6 +90,12 @@ const TREES = {
     "/boot/loader/entries/a.conf": "title Fedora\nlinux /vmlinuz\noptions root=/dev/sda2 ro\n",
     [`${MODULES}/modules.dep`]: "kernel/ahci.ko:\n",
   },
+  rhel9: {
+    "/usr/lib/systemd/systemd": "",
+    "/usr/bin/": "",
+    "/etc/fstab": "/dev/sda2 / xfs defaults 0 0\n",
+    "/etc/systemd/system/ipmievd.service": "[Service]\nExecStart=/usr/sbin/ipmievd\n",
+  },
 };
 
 const NO_WISHES: Wishes = {
@@ -116,7 +122,7 @@ const FACTS = {
     ],
   },
   nics: [{ name: "eno1", kind: "physical", mac: MAC, addresses: [] }],
-  block: [{ path: "/dev/sda2", fsUuid: ROOT, mounts: [] }],
+  block: [{ path: "/dev/sda2", links: [], fsUuid: ROOT, mounts: [] }],
 } as unknown as MachineFacts;
 
 const NETWORK = parseNetworkFile(
@@ -289,6 +295,40 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
       "/etc/init.d/doppel-firstboot",
     );
     expect((await carryOut("debian", planFirstboot)).what).toEqual([]);
+  });
+
+  it("labels what it makes for SELinux, and keeps the labels of what it changes", async () => {
+    const guestfish = await trees.open("rhel9");
+    const label = (type: string) => `system_u:object_r:${type}:s0`;
+    const put = async (path: string, type: string) =>
+      await guestfish.run("lsetxattr", "security.selinux", label(type), String(label(type).length), path);
+    await put("/etc", "etc_t");
+    await put("/usr", "usr_t");
+    await put("/usr/bin", "bin_t");
+    await put("/etc/fstab", "fstab_t");
+    await put("/etc/systemd/system", "systemd_unit_file_t");
+    const firstboot = [{ name: "script.sh", content: Buffer.from("#!/bin/sh\n") }];
+    const files: ChangedFile[] = [];
+    for (const planner of [planDeviceNames, planNetworkNames, planResidue, planFirstboot])
+      files.push(...(await carryOut("rhel9", planner, { firstboot })).files);
+    const found: Record<string, string> = {};
+    for (const path of files.flatMap(({ path, original }) => [path, ...(original ? [original] : [])]))
+      found[path] = (await guestfish.tryRun("lgetxattr", path, "security.selinux")) ?? "none";
+    expect(found).toEqual({
+      "/etc/fstab": label("fstab_t"),
+      "/etc/fstab.doppel-original": label("fstab_t"),
+      // systemd's own folder had no label.
+      "/etc/systemd/network/70-doppel-eno1.link": "none",
+      "/etc/systemd/system/ipmievd.service": label("systemd_unit_file_t"),
+      "/etc/systemd/system/ipmievd.service.doppel-original": "none",
+      "/usr/local/lib/doppel/firstboot/run": label("bin_t"),
+      "/usr/local/lib/doppel/firstboot/0001-script.sh": label("bin_t"),
+      "/etc/systemd/system/doppel-firstboot.service": label("systemd_unit_file_t"),
+      "/etc/systemd/system/multi-user.target.wants/doppel-firstboot.service": label("systemd_unit_file_t"),
+    });
+    expect(await guestfish.run("lgetxattr", "/usr/local/lib/doppel", "security.selinux")).toBe(
+      label("usr_t"),
+    );
   });
 
   it("makes copies safe: no keys, ids, leases and logs of the original; its other files stay", async () => {
