@@ -38,16 +38,26 @@ function isSameRoot(root: string, device: string): boolean {
   return root === device || root.startsWith(`btrfsvol:${device}/`);
 }
 
+/** Where what starts a machine may lie, on a file system of its own. */
+const BOOT_MOUNTS = ["/boot", "/boot/efi", "/efi"];
+
 /**
- * What ran while the machine was captured is known better from it: its product's name, and the devices of its mountpoints,
- * of which fstab may use names that its crypttab gives and the appliance does not.
+ * What ran while the machine was captured is known better from it: its product's name, and the devices of its mountpoints.
+ * fstab may use names for them that the appliance does not give (by its crypttab, by a disk's maker), or leave them to systemd.
  */
 function withFacts(system: GuestSystem, seen: GuestSystem): GuestSystem {
   const mounts = system.mounts.map((mount) => {
-    if (!mount.device.startsWith("/dev/mapper/")) return mount;
+    if (!/^\/dev\/(?:mapper|disk)\//.test(mount.device)) return mount;
     return seen.mounts.find(({ path }) => path === mount.path) ?? mount;
   });
-  return { ...system, productName: seen.productName, mounts };
+  const missing = seen.mounts.filter(
+    ({ path }) => BOOT_MOUNTS.includes(path) && !mounts.some((mount) => mount.path === path),
+  );
+  return { ...system, productName: seen.productName, mounts: parentsFirst([...mounts, ...missing]) };
+}
+
+function parentsFirst(mounts: GuestSystem["mounts"]): GuestSystem["mounts"] {
+  return mounts.sort((a, b) => a.path.length - b.path.length);
 }
 
 /** Where snapper, timeshift and their like keep copies of a root. */
@@ -75,7 +85,7 @@ async function systemOfFacts(guestfish: Guestfish, facts: MachineFacts): Promise
     productName: facts.os.prettyName ?? "unknown Linux",
     arch: facts.hardware.arch ?? "unknown",
     hostname: facts.os.hostname ?? "unknown",
-    mounts: mounts.sort((a, b) => a.path.length - b.path.length),
+    mounts: parentsFirst(mounts),
   };
 }
 
@@ -126,6 +136,6 @@ async function describe(guestfish: Guestfish, root: string): Promise<GuestSystem
     productName: await ask("product-name"),
     arch: await ask("arch"),
     hostname: await ask("hostname"),
-    mounts: mounts.sort((a, b) => a.path.length - b.path.length),
+    mounts: parentsFirst(mounts),
   };
 }

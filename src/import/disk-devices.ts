@@ -60,6 +60,7 @@ export function device(
     removable: false,
     readOnly: false,
     parents,
+    links: [],
     mounts: [],
   };
 }

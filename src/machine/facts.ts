@@ -50,6 +50,8 @@ const blockDeviceSchema = z.object({
   readOnly: z.boolean(),
   /** Names of the devices that it lies on. */
   parents: z.array(z.string()),
+  /** Its names in /dev/disk/by-id and /dev/disk/by-path. */
+  links: z.array(z.string()).default([]),
   model: text,
   serial: text,
   transport: text,

@@ -50,7 +50,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
     const of = (name: string) => steps.filter((step) => step.name === name).map(({ what }) => what);
     expect(of("device-names")).toEqual(
       expect.arrayContaining([
-        expect.stringMatching(/^\/etc\/fstab: \/dev\/sda4 → UUID=5f1d/),
+        expect.stringMatching(/^\/etc\/fstab: \/dev\/disk\/by-id\/ata-\S+-part4 → UUID=5f1d/),
         expect.stringMatching(/^\/boot\/grub\/grub\.cfg: \/dev\/sda2 → UUID=5f1d/),
       ]),
     );

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { DiskImage } from "../../fixtures/disks.ts";
 import { must, packageRoot, possible } from "./doppel.ts";
@@ -30,11 +31,39 @@ describe.skipIf(!possible)("a file system's kind and UUID in the facts", () => {
     await must(program, ...options, disk.path, ...key);
     const expected = (await must("blkid", "-p", "-s", "UUID", "-o", "value", disk.path)).trim();
     const loop = disk.attach({ readOnly: true });
-    const { block } = JSON.parse(await must(AGENT, "facts")) as {
-      block: { path: string; fsType?: string; fsUuid?: string }[];
-    };
-    const found = block.find(({ path }) => path === loop);
     expect(expected).not.toBe("");
-    expect(found).toMatchObject({ fsType: kind, fsUuid: expected });
+    expect(await factsOf(loop)).toMatchObject({ fsType: kind, fsUuid: expected });
   });
 });
+
+/** A configuration may use them, and other hardware has others. */
+describe.skipIf(!possible)("the names that udev makes of a disk's maker and place", () => {
+  it("are in the facts of the disk", async () => {
+    using disk = new DiskImage(1024 * 1024);
+    const loop = disk.attach({ readOnly: true });
+    const links = ["/dev/disk/by-id/ata-TESTS_0001", "/dev/disk/by-path/pci-0000:00:1f.2-tests-1"];
+    try {
+      for (const link of links) {
+        mkdirSync(dirname(link), { recursive: true });
+        symlinkSync(relative(dirname(link), loop), link);
+      }
+      expect((await factsOf(loop)).links).toEqual(links);
+    } finally {
+      for (const link of links) rmSync(link, { force: true });
+    }
+  });
+});
+
+interface BlockFacts {
+  path: string;
+  fsType?: string;
+  fsUuid?: string;
+  links?: string[];
+}
+
+async function factsOf(device: string): Promise<BlockFacts> {
+  const { block } = JSON.parse(await must(AGENT, "facts")) as { block: BlockFacts[] };
+  const found = block.find(({ path }) => path === device);
+  if (!found) throw new Error(`the facts do not know ${device}`);
+  return found;
+}

@@ -239,8 +239,49 @@ static void add_disk_facts(json_t *entry, const char *name)
 	json_object_set_new(entry, "rotational", json_boolean(text_number(0, BLOCK "%s/queue/rotational", name) == 1));
 }
 
+struct link_search {
+	json_t *by_device;
+	const char *folder;
+};
+
+/* Adds a name of udev's to those of the device that it leads to. */
+static void add_link(void *context, const char *name)
+{
+	const struct link_search *search = context;
+	char path[PATH_MAX], real[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", search->folder, name);
+	if (!realpath(path, real))
+		return;
+	json_t *links = json_object_get(search->by_device, real);
+	if (!links) {
+		links = json_array();
+		json_object_set_new(search->by_device, real, links);
+	}
+	json_array_append_new(links, text_json(path));
+}
+
+/* Names that a configuration may use in the place of a device's own: from its maker and serial number, and from where it is. */
+static json_t *links_by_device(void)
+{
+	static const char *const folders[] = {"/dev/disk/by-id", "/dev/disk/by-path"};
+	json_t *by_device = json_object();
+
+	for (size_t i = 0; by_device && i < sizeof(folders) / sizeof(*folders); i++) {
+		struct link_search search = {.by_device = by_device, .folder = folders[i]};
+		text_folder(folders[i], add_link, &search);
+	}
+	return by_device;
+}
+
+struct device_search {
+	json_t *devices;
+	json_t *links;
+};
+
 static void add_device(void *context, const char *name)
 {
+	const struct device_search *search = context;
 	char path[300], text[256];
 	const char *kind = kind_of(name);
 	int64_t sectors = text_number(0, BLOCK "%s/size", name);
@@ -274,15 +315,19 @@ static void add_device(void *context, const char *name)
 		json_object_set_new(entry, "mdSyncAction", text_json(text));
 	if (text_read(text, sizeof(text), BLOCK "%s/loop/backing_file", name))
 		json_object_set_new(entry, "backingFile", text_json(text));
+	json_t *links = json_object_get(search->links, path);
+	if (links)
+		json_object_set(entry, "links", links);
 	add_content(entry, path);
 	add_mounts(entry, path);
-	json_array_append_new(context, entry);
+	json_array_append_new(search->devices, entry);
 }
 
 json_t *facts_block(void)
 {
-	json_t *devices = json_array();
+	struct device_search search = {.devices = json_array(), .links = links_by_device()};
 
-	text_folder("/sys/class/block", add_device, devices);
-	return devices;
+	text_folder("/sys/class/block", add_device, &search);
+	json_decref(search.links);
+	return search.devices;
 }

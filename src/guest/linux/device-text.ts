@@ -1,14 +1,29 @@
 import type { MachineFacts } from "../../machine/facts.ts";
 
-/** Names that follow a disk's place: another controller gives it another one. */
-const PLACE_NAME = /^\/dev\/(?:sd|hd|vd|xvd)[a-z]+\d*$|^\/dev\/(?:nvme\d+n\d+|mmcblk\d+)(?:p\d+)?$/;
+/** Names that follow a disk's place, its maker or its serial number: on other hardware it has another one. */
+const HARDWARE_NAMES = [
+  /^\/dev\/(?:sd|hd|vd|xvd)[a-z]+\d*$/,
+  /^\/dev\/(?:nvme\d+n\d+|mmcblk\d+|(?:cciss|ida|rd)\/c\d+d\d+)(?:p\d+)?$/,
+  /^\/dev\/disk\/by-path\/./,
+  // What else is there has its name from what lies on the disk.
+  /^\/dev\/disk\/by-id\/(?!dm-|md-|lvm-)./,
+];
 const UUID = /^[0-9A-Za-z-]{4,40}$/;
 
-/** What each device held when the machine was captured: `/dev/sda2` to `UUID=…`. */
+function followsHardware(name: string): boolean {
+  return HARDWARE_NAMES.some((pattern) => pattern.test(name));
+}
+
+/** What each device held when the machine was captured, by each of its names: `/dev/sda2` to `UUID=…`. */
 export function uuidsByDevice(facts: MachineFacts): Map<string, string> {
   const found = new Map<string, string>();
-  for (const { path, fsUuid } of facts.block)
-    if (fsUuid && UUID.test(fsUuid) && PLACE_NAME.test(path)) found.set(path, `UUID=${fsUuid}`);
+  for (const { path, kind, dmName, links, fsUuid } of facts.block) {
+    if (!fsUuid || !UUID.test(fsUuid)) continue;
+    // Of several paths to a disk, and of the firmware's RAID, there is one plain disk afterwards.
+    const mapped = dmName && (kind === "multipath" || kind === "dm") ? [`/dev/mapper/${dmName}`] : [];
+    for (const name of [path, ...links].filter(followsHardware).concat(mapped))
+      found.set(name, `UUID=${fsUuid}`);
+  }
   return found;
 }
 
@@ -16,7 +31,7 @@ export interface Rewritten {
   text: string;
   /** `/dev/sda2 → UUID=…`, each once. */
   changes: string[];
-  /** Names that follow a place and whose UUID is not known. */
+  /** Names that follow the hardware and whose UUID is not known. */
   unknown: string[];
 }
 
@@ -35,16 +50,21 @@ export function rewriteTable(text: string, field: number, uuids: ReadonlyMap<str
   return notes.result(lines.join("\n"));
 }
 
-/** Replaces the devices of `root=` and `resume=` wherever they stand. */
+/**
+ * Parameters whose value is a device that a UUID may stand for: the kernel's and initramfs-tools' own, genkernel's, and mkinitcpio's,
+ * where a colon and a name follow.
+ */
+const DEVICE_PARAMETERS =
+  /\b(root|resume|RESUME|real_root|real_resume|crypt_root|crypt_swap)=(\/dev\/[^\s"',;]+)|\b(cryptdevice)=(\/dev\/[^\s"',;:]+)/g;
+
+/** Replaces the devices of `root=`, `resume=` and their like wherever they stand. */
 export function rewriteCommandLines(text: string, uuids: ReadonlyMap<string, string>): Rewritten {
   const notes = new Notes(uuids);
-  const rewritten = text.replace(
-    /\b(root|resume|RESUME)=(\/dev\/[A-Za-z0-9]+)/g,
-    (whole, key: string, device: string) => {
-      const replaced = notes.replace(device);
-      return replaced === undefined ? whole : `${key}=${replaced}`;
-    },
-  );
+  const rewritten = text.replace(DEVICE_PARAMETERS, (whole, ...groups: string[]) => {
+    const [key, device] = groups.slice(0, 4).filter(Boolean);
+    const replaced = notes.replace(device ?? "");
+    return replaced === undefined ? whole : `${key}=${replaced}`;
+  });
   return notes.result(rewritten);
 }
 
@@ -59,10 +79,9 @@ class Notes {
 
   /** What a device's name becomes; undefined when it stays. */
   replace(device: string): string | undefined {
-    if (!PLACE_NAME.test(device)) return undefined;
     const uuid = this.#uuids.get(device);
-    if (uuid === undefined) this.#unknown.add(device);
-    else this.#changes.add(`${device} → ${uuid}`);
+    if (uuid !== undefined) this.#changes.add(`${device} → ${uuid}`);
+    else if (followsHardware(device)) this.#unknown.add(device);
     return uuid;
   }
 

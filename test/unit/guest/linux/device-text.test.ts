@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { rewriteCommandLines, rewriteTable } from "../../../../src/guest/linux/device-text.ts";
+import { rewriteCommandLines, rewriteTable, uuidsByDevice } from "../../../../src/guest/linux/device-text.ts";
+import type { MachineFacts } from "../../../../src/machine/facts.ts";
 
 const UUIDS = new Map([
   ["/dev/sda2", "UUID=aaaa-1"],
@@ -49,5 +50,72 @@ describe("device names on a kernel command line", () => {
   it("stay when they are stable, or not known", () => {
     const before = "root=/dev/mapper/vg-root resume=UUID=1 root=/dev/sdq1";
     expect(rewriteCommandLines(before, UUIDS)).toEqual({ text: before, changes: [], unknown: ["/dev/sdq1"] });
+  });
+
+  it("become UUIDs where an initramfs of Arch or Gentoo opens them", () => {
+    const before = "real_root=/dev/sda2 cryptdevice=/dev/sda3:root:allow-discards crypt_root=/dev/nvme0n1p1";
+    expect(rewriteCommandLines(before, UUIDS).text).toBe(
+      "real_root=UUID=aaaa-1 cryptdevice=UUID=bbbb-2:root:allow-discards crypt_root=UUID=cccc-3",
+    );
+  });
+});
+
+describe("what a device held", () => {
+  const device = { kind: "partition", mounts: [], links: [] };
+  const facts = {
+    block: [
+      {
+        ...device,
+        path: "/dev/sda2",
+        fsUuid: "aaaa-1",
+        links: [
+          "/dev/disk/by-id/ata-DISK_0001-part2",
+          "/dev/disk/by-id/wwn-0x5000-part2",
+          "/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part2",
+        ],
+      },
+      { ...device, path: "/dev/cciss/c0d0p1", fsUuid: "bbbb-2" },
+      { ...device, path: "/dev/dm-0", kind: "multipath", dmName: "mpatha-part1", fsUuid: "cccc-3" },
+      {
+        ...device,
+        path: "/dev/dm-1",
+        kind: "lvm",
+        dmName: "vg-home",
+        fsUuid: "dddd-4",
+        links: ["/dev/disk/by-id/dm-name-vg-home"],
+      },
+    ],
+  } as unknown as MachineFacts;
+
+  it("is found by the names that its maker, its place or its controller gave it", () => {
+    const text = [
+      "/dev/disk/by-id/ata-DISK_0001-part2 / ext4",
+      "/dev/disk/by-id/wwn-0x5000-part2 / ext4",
+      "/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part2 / ext4",
+      "/dev/cciss/c0d0p1 /boot ext3",
+      "/dev/mapper/mpatha-part1 /san xfs",
+    ].join("\n");
+    expect(rewriteTable(text, 0, uuidsByDevice(facts)).text.match(/^UUID=\S+/gm)).toEqual([
+      "UUID=aaaa-1",
+      "UUID=aaaa-1",
+      "UUID=aaaa-1",
+      "UUID=bbbb-2",
+      "UUID=cccc-3",
+    ]);
+    const line =
+      "linux /vmlinuz root=/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part2 resume=/dev/cciss/c0d0p1";
+    expect(rewriteCommandLines(line, uuidsByDevice(facts)).text).toBe(
+      "linux /vmlinuz root=UUID=aaaa-1 resume=UUID=bbbb-2",
+    );
+  });
+
+  it("is not asked where the name comes from what lies on the disks; a disk that is not known is told", () => {
+    const text =
+      "/dev/mapper/vg-home /home xfs\n/dev/disk/by-id/dm-name-vg-home /h xfs\n/dev/disk/by-id/usb-STICK-part1 /s vfat\n";
+    expect(rewriteTable(text, 0, uuidsByDevice(facts))).toEqual({
+      text,
+      changes: [],
+      unknown: ["/dev/disk/by-id/usb-STICK-part1"],
+    });
   });
 });
