@@ -2,14 +2,13 @@ import { DoppelError, EXIT } from "../../errors.ts";
 import { formatBytes } from "../../units.ts";
 import { appendToFile, originalOf } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
-import { type CpioMember, FILE_MODE } from "./cpio.ts";
 import { uuidsByDevice } from "./device-text.ts";
 import { planGeneratorConfiguration, planRebuild } from "./generator.ts";
 import { Initramfs } from "./initramfs.ts";
 import { driverPatch, type Generator } from "./initramfs-drivers.ts";
 import { rewrittenMembers } from "./initramfs-settings.ts";
 import { findKernels, type InstalledKernel } from "./kernels.ts";
-import { linkFiles } from "./network-names.ts";
+import { missingLinkFiles } from "./network-names.ts";
 
 /**
  * Drivers into every initramfs, by appending an archive; no program of the guest runs. And into the configuration of its
@@ -92,15 +91,13 @@ async function planOne(
   if (!bytes) throw new DoppelError("guestfs-failed", `${path} cannot be read`);
   const initramfs = await Initramfs.read(bytes);
   const patch = await driverPatch(initramfs, kernel, wantedModules(context, [kernel]));
-  const settings = rewrittenMembers(initramfs, uuidsByDevice(facts));
+  const settings = [
+    ...rewrittenMembers(initramfs, uuidsByDevice(facts)),
+    ...missingLinkFiles(initramfs, facts),
+  ];
   if (patch.added.length === 0 && settings.length === 0)
     return { step: undefined, generator: patch.generator };
-  const links: CpioMember[] = linkFiles(facts).map(({ path: at, content }) => ({
-    path: at.slice(1),
-    mode: FILE_MODE,
-    content: Buffer.from(content),
-  }));
-  const addition = initramfs.addition([...patch.members, ...settings, ...links]);
+  const addition = initramfs.addition([...patch.members, ...settings]);
   const added = [...patch.added, ...settings.map((member) => `/${member.path}`)].join(", ");
   return {
     generator: patch.generator,

@@ -2,6 +2,8 @@ import type { MachineFacts } from "../../machine/facts.ts";
 import { isCardName, isMac } from "../../machine/network-card.ts";
 import { changeFile } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
+import { type CpioMember, FILE_MODE } from "./cpio.ts";
+import type { Initramfs } from "./initramfs.ts";
 
 /** A file for each captured card, which gives it its name by its address (systemd.link(5)). */
 export function linkFiles(facts: MachineFacts): { path: string; content: string }[] {
@@ -9,6 +11,19 @@ export function linkFiles(facts: MachineFacts): { path: string; content: string 
     path: `/etc/systemd/network/70-doppel-${name}.link`,
     content: `[Match]\nMACAddress=${mac}\n\n[Link]\nName=${name}\n`,
   }));
+}
+
+const UDEV = /(?:^|\/)(?:(?:systemd-)?udevd|udevadm)$/;
+
+/**
+ * Link files that an initramfs must have: udev in it may name a card before the root is there, and an older systemd
+ * (before 240) never names a card twice.
+ */
+export function missingLinkFiles(initramfs: Initramfs, facts: MachineFacts): CpioMember[] {
+  if (initramfs.paths(UDEV).length === 0) return [];
+  return linkFiles(facts)
+    .filter(({ path, content }) => initramfs.file(path)?.toString("utf8") !== content)
+    .map(({ path, content }) => ({ path: path.slice(1), mode: FILE_MODE, content: Buffer.from(content) }));
 }
 
 /** Every captured card keeps its name on other hardware, where it lies on another bus and has another driver. */

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { linkFiles } from "../../../../src/guest/linux/network-names.ts";
+import { encodeCpio, FILE_MODE } from "../../../../src/guest/linux/cpio.ts";
+import { Initramfs } from "../../../../src/guest/linux/initramfs.ts";
+import { linkFiles, missingLinkFiles } from "../../../../src/guest/linux/network-names.ts";
 import type { MachineFacts } from "../../../../src/machine/facts.ts";
 
 const nic = (name: string, more: object) => ({ name, kind: "physical", addresses: [], ...more });
@@ -30,5 +32,20 @@ describe("link files", () => {
       nic("eth0", { mac: "52:54:00\n" }),
     ];
     expect(linkFiles({ nics } as unknown as MachineFacts)).toEqual([]);
+  });
+
+  it("are in every initramfs that names cards, and put there once", async () => {
+    const facts = { nics: [nic("ens4", { mac: "52:54:00:aa:bb:cc" })] } as unknown as MachineFacts;
+    const withFiles = (...members: { path: string; text: string }[]) =>
+      Initramfs.read(
+        encodeCpio(members.map(({ path, text }) => ({ path, mode: FILE_MODE, content: Buffer.from(text) }))),
+      );
+    const [file] = linkFiles(facts);
+    const udev = { path: "usr/bin/udevadm", text: "" };
+    const own = { path: file?.path.slice(1) ?? "", text: file?.content ?? "" };
+    expect(missingLinkFiles(await withFiles(udev), facts)).toMatchObject([{ path: own.path }]);
+    expect(missingLinkFiles(await withFiles(udev, { ...own, text: "old" }), facts)).toHaveLength(1);
+    expect(missingLinkFiles(await withFiles(udev, own), facts)).toEqual([]);
+    expect(missingLinkFiles(await withFiles({ path: "bin/busybox", text: "" }), facts)).toEqual([]);
   });
 });
