@@ -178,6 +178,7 @@ async function describe(
     arch: "x86_64",
     cpus: placement.cpus,
     memoryBytes: placement.memoryBytes,
+    clock: facts.os.licenceFamily === "windows" ? "localtime" : "utc",
     firmware: firmwareOf(placement.firmware ?? facts.firmware.type, folder, pooled),
     disks: placement.overlays.map((path) => ({ path })),
     diskBus: placement.bus ?? "virtio-blk",

@@ -16,6 +16,8 @@ export interface DomainDescription {
   arch: "x86_64" | "aarch64";
   cpus: number;
   memoryBytes: number;
+  /** What the machine's clock shows: Windows takes it for the local time. */
+  clock: "utc" | "localtime";
   /** `uefi-chosen`: libvirt of the host finds the firmware, and keeps its variables. */
   firmware:
     | { type: "bios" }
@@ -52,6 +54,7 @@ export function domainXml(domain: DomainDescription): string {
     `  </os>`,
     `  <features><acpi/><apic/></features>`,
     `  <cpu mode="${domain.type === "kvm" ? "host-passthrough" : "maximum"}"/>`,
+    `  <clock offset="${domain.clock}"/>`,
     `  <on_crash>destroy</on_crash>`,
     `  <devices>`,
     ...(domain.diskBus === "virtio-scsi" ? [`    <controller type="scsi" model="virtio-scsi"/>`] : []),

@@ -10,6 +10,7 @@ const domain: DomainDescription = {
   arch: "x86_64",
   cpus: 4,
   memoryBytes: 2 ** 31,
+  clock: "utc",
   firmware: { type: "bios" },
   disks: [{ path: "/store/disk0.qcow2", serial: "S1" }],
   diskBus: "virtio-blk",
@@ -38,6 +39,11 @@ describe("domain XML", () => {
     const xml = domainXml({ ...domain, disks: [{ path: `/a"/><evil b='&\u0001` }] });
     expect(xml).toContain("/a&quot;/&gt;&lt;evil b=&apos;&amp;?");
     expect(xml).not.toContain("<evil");
+  });
+
+  it("has a clock that shows what the guest takes it for", () => {
+    expect(domainXml(domain)).toContain('<clock offset="utc"/>');
+    expect(domainXml({ ...domain, clock: "localtime" })).toContain('<clock offset="localtime"/>');
   });
 
   it("puts disks on the bus that is asked for", () => {
