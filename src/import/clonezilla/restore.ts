@@ -31,8 +31,6 @@ export async function restoreDisk(disk: ClonezillaDisk, options: UnpackOptions):
     if ((await stat(target)).size > disk.sizeBytes)
       throw new DoppelError("disk-image-invalid", `the image of ${name} is larger than the partition`);
   }
-  // A partition may have been written as a file that ends with what is used of it.
-  await edit(target, (output) => output.truncate(disk.sizeBytes));
 }
 
 async function writeTable(disk: ClonezillaDisk, { target, signal }: UnpackOptions): Promise<void> {
