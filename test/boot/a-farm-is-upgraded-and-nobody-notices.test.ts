@@ -149,8 +149,9 @@ async function routerStepBegan(farm: ShopFarm): Promise<number> {
 
 function tellSwitch(steps: readonly ShopStep[], { versions }: LoadReport, beganMs: number): void {
   const { milliseconds } = steps.find(({ step }) => step === "switch/routers")?.result ?? {};
-  const firstMs = (versions["2"]?.firstEndedMs ?? Number.NaN) - beganMs;
+  const { firstStartedMs = Number.NaN, firstEndedMs = Number.NaN } = versions["2"] ?? {};
+  const after = (ms: number) => `${(ms - beganMs).toFixed(0)} ms`;
   process.stderr.write(
-    `the router's change took ${milliseconds} ms; the first response of version 2 came ${firstMs.toFixed(0)} ms after its beginning\n`,
+    `the router's change took ${milliseconds} ms; the first response of version 2 came ${after(firstEndedMs)} after its beginning, to a request of ${after(firstStartedMs)} after it\n`,
   );
 }
