@@ -5,16 +5,18 @@ const backends = z
   .strictObject({ old: name, new: name })
   .describe("The router's own names of the two sides.");
 
+const ssh = z
+  .string()
+  .min(1)
+  .optional()
+  .describe(
+    "The machine that it runs on, when that is another one: [user@]host[:port], or a Host of the ssh configuration.",
+  );
+
 const haproxy = z.strictObject({
   kind: z.literal("haproxy"),
   name,
-  ssh: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(
-      "The machine that it runs on, when that is another one: [user@]host[:port], or a Host of the ssh configuration.",
-    ),
+  ssh,
   socket: z.string().min(1).describe("The line `stats socket` of haproxy.cfg: a path, or HOST:PORT."),
   map: path.describe("The map's name, just as haproxy.cfg has it."),
   mapFile: path.optional().describe("The map's file, where that is not its name."),
@@ -24,6 +26,7 @@ const haproxy = z.strictObject({
 const nginx = z.strictObject({
   kind: z.literal("nginx"),
   name,
+  ssh,
   address: z
     .string()
     .regex(/^.+:\d{1,5}$/, "write it as host:port")

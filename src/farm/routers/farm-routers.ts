@@ -41,7 +41,7 @@ export class FarmRouters implements AsyncDisposable {
   }
 
   #machineOf(router: FarmRouter): RouterMachine | undefined {
-    if (router.kind !== "haproxy" || router.ssh === undefined) return undefined;
+    if (router.kind === "command" || router.ssh === undefined) return undefined;
     const machine = new RouterMachine(this.#farm, router.ssh);
     this.#machines.push(machine);
     return machine;

@@ -5,10 +5,11 @@ import type { Reachable } from "../machines/shared-connection.ts";
 import { commandConfig } from "./command/config.ts";
 import { CommandRouter } from "./command/router.ts";
 import { haproxyConfig } from "./haproxy/config.ts";
-import { remoteHost } from "./haproxy/remote-host.ts";
+import { remoteHost as remoteHaproxy } from "./haproxy/remote-host.ts";
 import { HaproxyRouter } from "./haproxy/router.ts";
 import { haproxySnippet } from "./haproxy/snippet.ts";
 import { nginxConfig } from "./nginx/config.ts";
+import { remoteHost as remoteNginx } from "./nginx/remote-host.ts";
 import { NginxRouter } from "./nginx/router.ts";
 import { nginxSnippet } from "./nginx/snippet.ts";
 import type { Router } from "./router.ts";
@@ -46,10 +47,13 @@ interface Adapter<C> {
 const adapters: { [K in RouterConfig["kind"]]: Adapter<Extract<RouterConfig, { kind: K }>> } = {
   haproxy: {
     open: (config, site, machine) =>
-      HaproxyRouter.open(config, site, machine && remoteHost(config.name, config.socket, machine)),
+      HaproxyRouter.open(config, site, machine && remoteHaproxy(config.name, config.socket, machine)),
     snippet: haproxySnippet,
   },
-  nginx: { open: NginxRouter.open, snippet: nginxSnippet },
+  nginx: {
+    open: (config, site, machine) => NginxRouter.open(config, site, machine && remoteNginx(config, machine)),
+    snippet: nginxSnippet,
+  },
   command: { open: CommandRouter.open, snippet: () => "" },
 };
 
@@ -66,8 +70,7 @@ export function routerConfigOf(router: FarmRouter): RouterConfig {
 }
 
 function fieldsOf(router: FarmRouter): object {
-  if (router.kind === "nginx") return router;
-  if (router.kind === "haproxy") {
+  if (router.kind !== "command") {
     const { ssh: _, ...fields } = router;
     return fields;
   }

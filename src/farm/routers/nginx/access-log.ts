@@ -1,7 +1,7 @@
-import { open, stat } from "node:fs/promises";
 import type { SideCounters } from "../router.ts";
 import type { Side } from "../routing.ts";
 import type { NginxConfig } from "./config.ts";
+import type { LogFile } from "./host.ts";
 
 /** `log_format` of nginx: the upstream, the status, the seconds until the last byte was sent. */
 export const LOG_FORMAT = "$doppel_side $status $request_time";
@@ -17,14 +17,14 @@ interface Count extends SideCounters {
 
 /** Counts what nginx writes to its log from the first look on; a log that was rotated is begun anew. */
 export class AccessLog {
-  readonly #path: string;
+  readonly #log: LogFile;
   readonly #sideOf: ReadonlyMap<string, Side>;
   readonly #counts: Record<Side, Count> = { old: zero(), new: zero() };
   #position: { inode: number; offset: number } | undefined;
   #rest = "";
 
-  constructor(path: string, backends: NginxConfig["backends"]) {
-    this.#path = path;
+  constructor(log: LogFile, backends: NginxConfig["backends"]) {
+    this.#log = log;
     this.#sideOf = new Map([
       [backends.old, "old"],
       [backends.new, "new"],
@@ -33,30 +33,23 @@ export class AccessLog {
 
   /** Throws with the system's code when there is no log. */
   async read(): Promise<Record<Side, SideCounters>> {
-    const { ino, size } = await stat(this.#path);
-    if (this.#position === undefined) this.#position = { inode: ino, offset: size };
-    if (this.#position.inode !== ino || size < this.#position.offset) {
-      this.#position = { inode: ino, offset: 0 };
+    const { inode, sizeBytes } = await this.#log.stat();
+    this.#position ??= { inode, offset: sizeBytes };
+    if (this.#position.inode !== inode || sizeBytes < this.#position.offset) {
+      this.#position = { inode, offset: 0 };
       this.#rest = "";
     }
-    await this.#readOn(this.#position);
+    await this.#readOn(this.#position, sizeBytes);
     return { old: countersOf(this.#counts.old), new: countersOf(this.#counts.new) };
   }
 
-  async #readOn(position: { offset: number }): Promise<void> {
-    const log = await open(this.#path, "r");
-    try {
-      const buffer = Buffer.alloc(CHUNK_BYTES);
-      while (true) {
-        const { bytesRead } = await log.read(buffer, 0, CHUNK_BYTES, position.offset);
-        if (bytesRead === 0) return;
-        position.offset += bytesRead;
-        const lines = (this.#rest + buffer.toString("latin1", 0, bytesRead)).split("\n");
-        this.#rest = lines.pop() ?? "";
-        for (const line of lines) this.#count(line);
-      }
-    } finally {
-      await log.close();
+  async #readOn(position: { offset: number }, endBytes: number): Promise<void> {
+    while (position.offset < endBytes) {
+      const length = Math.min(CHUNK_BYTES, endBytes - position.offset);
+      const lines = (this.#rest + (await this.#log.read(position.offset, length))).split("\n");
+      position.offset += length;
+      this.#rest = lines.pop() ?? "";
+      for (const line of lines) this.#count(line);
     }
   }
 

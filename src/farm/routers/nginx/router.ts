@@ -13,6 +13,7 @@ import type {
 import { type Answerer, describeRouting, type Routing, type Site, sameRouting } from "../routing.ts";
 import { AccessLog } from "./access-log.ts";
 import type { NginxConfig } from "./config.ts";
+import { localHost, type NginxHost } from "./host.ts";
 import { BUCKET_COOKIE, SIDE_PATH } from "./snippet.ts";
 import { SwitchFolder } from "./switch-folder.ts";
 
@@ -31,17 +32,18 @@ export class NginxRouter implements Router {
   readonly #log: AccessLog | undefined;
   readonly #openedAt = new Date().toISOString();
 
-  private constructor(config: NginxConfig, site: Site) {
+  private constructor(config: NginxConfig, site: Site, host: NginxHost) {
     this.name = config.name;
-    this.abilities = new Set<Ability>(config.log === undefined ? ["canary"] : ["canary", "statistics"]);
+    this.abilities = new Set<Ability>(host.log === undefined ? ["canary"] : ["canary", "statistics"]);
     this.#config = config;
     this.#site = site;
-    this.#folder = new SwitchFolder(config.folder);
-    this.#log = config.log === undefined ? undefined : new AccessLog(config.log, config.backends);
+    this.#folder = new SwitchFolder(host.state);
+    this.#log = host.log && new AccessLog(host.log, config.backends);
   }
 
-  static open(config: NginxConfig, site: Site): NginxRouter {
-    return new NginxRouter(config, site);
+  /** `host` is this machine unless said otherwise. */
+  static open(config: NginxConfig, site: Site, host = localHost(config)): NginxRouter {
+    return new NginxRouter(config, site, host);
   }
 
   /** Asks nginx for both addresses; the canary's share is the folder's, which nginx looks into at each request. */

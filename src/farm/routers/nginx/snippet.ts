@@ -2,7 +2,8 @@ import { join } from "node:path";
 import type { Site } from "../routing.ts";
 import { LOG_FORMAT } from "./access-log.ts";
 import type { NginxConfig } from "./config.ts";
-import { CANARY, CURRENT, LIVE_NEW, SHADOW_OLD } from "./switch-folder.ts";
+import { CURRENT } from "./host.ts";
+import { CANARY, LIVE_NEW, SHADOW_OLD } from "./switch-folder.ts";
 
 /** Tells which upstream a request would be led to. */
 export const SIDE_PATH = "/.doppel/side";
