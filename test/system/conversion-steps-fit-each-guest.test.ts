@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { GuestTrees } from "../../fixtures/guest-trees.ts";
 import { checkFreeSpace } from "../../src/guest/free-space.ts";
+import { encodeCpio, FOLDER_MODE } from "../../src/guest/linux/cpio.ts";
 import { planDeviceNames } from "../../src/guest/linux/device-names.ts";
 import { planFallbackLoader } from "../../src/guest/linux/fallback-loader.ts";
 import { planFirstboot } from "../../src/guest/linux/firstboot.ts";
@@ -21,6 +22,8 @@ const MAC = "0c:c4:7a:00:00:01";
 const ROOT = "5f1d0f6e-0d3a-4f52-8c44-2d3d5fd0a001";
 const MODULES = "/lib/modules/6.1.0-test-amd64";
 const VIRTIO = ["virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net"];
+
+const folder = (path: string) => ({ path, mode: FOLDER_MODE, content: Buffer.alloc(0) });
 
 const TREES = {
   debian: {
@@ -89,6 +92,17 @@ const TREES = {
     "/etc/NetworkManager/system-connections/eno1.nmconnection": "[connection]\nid=eno1\n",
     "/boot/loader/entries/a.conf": "title Fedora\nlinux /vmlinuz\noptions root=/dev/sda2 ro\n",
     [`${MODULES}/modules.dep`]: "kernel/ahci.ko:\n",
+  },
+  gentoo: {
+    "/sbin/openrc": "",
+    "/boot/initramfs-genkernel-x86_64": encodeCpio([
+      folder("lib"),
+      folder("lib/modules"),
+      folder(MODULES.slice(1)),
+    ]).toString(),
+    "/boot/initrd-of-another": "no initramfs at all",
+    [`${MODULES}/modules.dep`]: VIRTIO.map((name) => `kernel/${name}.ko:\n`).join(""),
+    ...Object.fromEntries(VIRTIO.map((name) => [`${MODULES}/kernel/${name}.ko`, "a module"])),
   },
   rhel9: {
     "/usr/lib/systemd/systemd": "",
@@ -359,6 +373,14 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
     expect((await carryOut("ubuntu", planFallbackLoader)).what).toEqual([]);
     expect((await carryOut("suse", planFallbackLoader)).what).toEqual([]);
     expect(await trees.text("/boot/efi/EFI/BOOT/bootx64.efi")).toBe("there already");
+  });
+
+  it("finds the initramfs of a kernel by what is in it, where its name does not tell", async () => {
+    const { what, files } = await carryOut("gentoo", planInitramfs);
+    expect(what).toEqual([
+      expect.stringMatching(/^\/boot\/initramfs-genkernel-x86_64: virtio_pci, virtio_blk, .*unknown/),
+    ]);
+    expect(files).toMatchObject([{ original: "/boot/initramfs-genkernel-x86_64.doppel-original" }]);
   });
 
   it("refuses what it cannot make boot, with the reason and a way out, before anything is written", async () => {

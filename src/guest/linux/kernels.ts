@@ -3,6 +3,7 @@ import { DoppelError } from "../../errors.ts";
 import { runProgramBytes } from "../../run-program.ts";
 import { ORIGINAL } from "../changes.ts";
 import type { Guestfish } from "../guestfish.ts";
+import { Initramfs } from "./initramfs.ts";
 import type { GuestKernel } from "./initramfs-drivers.ts";
 import { type KernelModule, ModuleIndex } from "./module-index.ts";
 
@@ -36,7 +37,31 @@ export async function findKernels(guestfish: Guestfish): Promise<InstalledKernel
       initramfsPaths: candidates.filter((path) => isOf(path, version, names)),
     });
   }
+  await findByContent(guestfish, kernels, candidates);
   return kernels;
+}
+
+/** Distributions that nobody knows name initramfs files as they like: whose modules are in it is whose it is. */
+async function findByContent(
+  guestfish: Guestfish,
+  kernels: readonly InstalledKernel[],
+  candidates: readonly string[],
+): Promise<void> {
+  const without = kernels.filter(({ initramfsPaths }) => initramfsPaths.length === 0);
+  if (without.length === 0) return;
+  const claimed = new Set(kernels.flatMap(({ initramfsPaths }) => initramfsPaths));
+  for (const path of candidates) {
+    if (claimed.has(path) || path.endsWith(ORIGINAL)) continue;
+    const bytes = await guestfish.read(path);
+    const initramfs = bytes && (await Initramfs.read(bytes).catch(unlessInvalid));
+    for (const { version, initramfsPaths } of initramfs ? without : [])
+      if (initramfs?.has(`lib/modules/${version}`)) initramfsPaths.push(path);
+  }
+}
+
+function unlessInvalid(error: unknown): undefined {
+  if (!(error instanceof DoppelError) || error.code !== "initramfs-invalid") throw error;
+  return undefined;
 }
 
 /** Beside the kernels, and as kernel-install(8) lays them out: MACHINE-ID/VERSION/initrd. */
