@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SITE } from "../../fixtures/farm/haproxy.ts";
@@ -107,6 +107,20 @@ describe.skipIf(!possible || !ShopFarm.available())(
         code: 3,
         stderr: expect.stringContaining("'doppel farm clean' has removed it [gate-closed]"),
       });
+    });
+
+    it("drops its test copies of the databases once the user says so, after showing them; the safety copies stay", async () => {
+      const copies = "SELECT count(*)::int AS n FROM pg_database WHERE datname LIKE '%copy%'";
+      const asked = await farm.doppel.runWithoutTerminal("farm", "databases", "clean", farm.file);
+      expect(asked).toMatchObject({ code: 3, stderr: expect.stringContaining("[not-confirmed]") });
+      for (const database of ["orders", "sessions", "stock"])
+        expect(asked.stderr).toContain(`to do  drop the test copy of ${database}`);
+      process.stderr.write(asked.stderr);
+      expect((await farm.ask("orders", copies)).n).toBe(2);
+      const kept = readdirSync(farm.disks.copies.path);
+      await farm.steps("databases clean", "--yes");
+      expect(await farm.ask("orders", copies)).toEqual({ n: 0 });
+      expect(readdirSync(farm.disks.copies.path)).toEqual(kept);
     });
 
     it("has lost no session, no order and no request of theirs but those of the failing version, and mailed every order once", async () => {
