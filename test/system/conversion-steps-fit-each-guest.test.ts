@@ -34,6 +34,7 @@ const TREES = {
     "/etc/systemd/system/ipmievd.service": "[Service]\nExecStart=/usr/sbin/ipmievd\n",
     "/etc/fstab": "# disks\n/dev/sda2  /  ext4  defaults 0 1 # root\n/dev/sdz9 /x ext4 defaults 0 0\n",
     "/etc/default/grub": 'GRUB_CMDLINE_LINUX="root=/dev/sda2 quiet"\nGRUB_TIMEOUT=5\n',
+    "/etc/default/grub.d/50-site.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="resume=/dev/sda2"\n',
     "/boot/grub/grub.cfg":
       "menuentry x {\n\tlinux\t/vmlinuz root=/dev/sda2 ro\n\tlinux16 /memtest86+x64.bin\n\tinitrd /initrd.img\n}\n",
     "/boot/grub/device.map": "(hd0) /dev/sda\n",
@@ -187,6 +188,7 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
       "/dev/sdz9 stays, its UUID is not known",
     );
     expect(await trees.text("/etc/default/grub")).toContain(`root=UUID=${ROOT} quiet`);
+    expect(await trees.text("/etc/default/grub.d/50-site.cfg")).toContain(`"resume=UUID=${ROOT}"`);
     expect(await trees.text("/etc/mdadm/mdadm.conf")).toBe(
       "DEVICE partitions containers\nARRAY /dev/md0 UUID=1:2:3:4\n",
     );

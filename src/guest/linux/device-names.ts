@@ -12,6 +12,7 @@ const TABLES: readonly { path: string; field: number }[] = [
 /** Files with kernel command lines, patterns as glob(7) has them. */
 export const COMMAND_LINES = [
   "/etc/default/grub",
+  "/etc/default/grub.d/*.cfg",
   "/etc/kernel/cmdline",
   "/boot/grub/grub.cfg",
   "/boot/grub2/grub.cfg",
