@@ -93,8 +93,9 @@ async function planLane(lane: readonly Step[], look: Look): Promise<PlannedStep[
     const before = look.state.steps.find((known) => known.step === step.id);
     const found = open ? await lookAt(step, look) : { state: "later" as const };
     if (found.state !== "as it is" && look.direction === "do") open = false;
-    const { id, inputs, undoes } = step;
+    const { id, inputs } = step;
     const title = titleOf(step, look.direction);
+    const undoes = look.direction === "do" ? step.undoes : `do it again: ${step.title}`;
     planned.push({ ...found, id, title, changed: changedInputs(before, inputs), undoes });
   }
   return planned;

@@ -14,8 +14,13 @@ function followsHardware(name: string): boolean {
   return HARDWARE_NAMES.some((pattern) => pattern.test(name));
 }
 
+/** What a device holds by one of its names, as `UUID=…`; undefined of one that is not known, or keeps its name. */
+export interface DeviceUuids {
+  get(name: string): string | undefined;
+}
+
 /** What each device held when the machine was captured, by each of its names: `/dev/sda2` to `UUID=…`. */
-export function uuidsByDevice(facts: MachineFacts): Map<string, string> {
+export function uuidsByDevice(facts: MachineFacts): DeviceUuids {
   const found = new Map<string, string>();
   for (const { path, kind, dmName, links, fsUuid } of facts.block) {
     if (!fsUuid || !UUID.test(fsUuid)) continue;
@@ -24,7 +29,27 @@ export function uuidsByDevice(facts: MachineFacts): Map<string, string> {
     for (const name of [path, ...links].filter(followsHardware).concat(mapped))
       found.set(name, `UUID=${fsUuid}`);
   }
-  return found;
+  const partitions = onlyPartitions(facts);
+  return {
+    get: (name) => found.get(name) ?? found.get(partitions.get(partitionNumber(name) ?? 0) ?? ""),
+  };
+}
+
+/**
+ * Of a machine that nobody saw running it is not known which names its disks had. With one disk only, a name by maker or place is that
+ * disk's, and says which partition. Numbers of partitions to devices; none where names are known, or are of several disks.
+ */
+function onlyPartitions({ block }: MachineFacts): Map<number, string> {
+  const partitions = new Map<number, string>();
+  if (block.some(({ links }) => links.length > 0)) return partitions;
+  if (block.filter(({ kind }) => kind === "disk").length !== 1) return partitions;
+  for (const { path, partition } of block) if (partition !== undefined) partitions.set(partition, path);
+  return partitions;
+}
+
+function partitionNumber(name: string): number | undefined {
+  const number = /^\/dev\/disk\/by-(?:id|path)\/(?!usb-|mmc-|[^/]*-usb)[^/]*-part(\d+)$/.exec(name)?.[1];
+  return number === undefined ? undefined : Number(number);
 }
 
 export interface Rewritten {
@@ -36,7 +61,7 @@ export interface Rewritten {
 }
 
 /** Replaces the device in a field of each line; comments and blanks stay as they are. */
-export function rewriteTable(text: string, field: number, uuids: ReadonlyMap<string, string>): Rewritten {
+export function rewriteTable(text: string, field: number, uuids: DeviceUuids): Rewritten {
   const notes = new Notes(uuids);
   const lines = text.split("\n").map((line) => {
     if (/^\s*(#|$)/.test(line)) return line;
@@ -58,7 +83,7 @@ const DEVICE_PARAMETERS =
   /\b(root|resume|RESUME|real_root|real_resume|crypt_root|crypt_swap)=(\/dev\/[^\s"',;]+)|\b(cryptdevice)=(\/dev\/[^\s"',;:]+)/g;
 
 /** Replaces the devices of `root=`, `resume=` and their like wherever they stand. */
-export function rewriteCommandLines(text: string, uuids: ReadonlyMap<string, string>): Rewritten {
+export function rewriteCommandLines(text: string, uuids: DeviceUuids): Rewritten {
   const notes = new Notes(uuids);
   const rewritten = text.replace(DEVICE_PARAMETERS, (whole, ...groups: string[]) => {
     const [key, device] = groups.slice(0, 4).filter(Boolean);
@@ -69,11 +94,11 @@ export function rewriteCommandLines(text: string, uuids: ReadonlyMap<string, str
 }
 
 class Notes {
-  readonly #uuids: ReadonlyMap<string, string>;
+  readonly #uuids: DeviceUuids;
   readonly #changes = new Set<string>();
   readonly #unknown = new Set<string>();
 
-  constructor(uuids: ReadonlyMap<string, string>) {
+  constructor(uuids: DeviceUuids) {
     this.#uuids = uuids;
   }
 

@@ -1,12 +1,10 @@
 import { type CpioMember, FILE_MODE } from "./cpio.ts";
-import { type Rewritten, rewriteCommandLines, rewriteTable } from "./device-text.ts";
+import { type DeviceUuids, type Rewritten, rewriteCommandLines, rewriteTable } from "./device-text.ts";
 import type { Initramfs } from "./initramfs.ts";
 import { rewriteLvmConfiguration, rewriteMdadmConfiguration } from "./storage-settings.ts";
 
-type Uuids = ReadonlyMap<string, string>;
-
 /** Files in an initramfs that name devices, as the generators put them there. */
-const SETTINGS: readonly { pattern: RegExp; rewrite(text: string, uuids: Uuids): Rewritten }[] = [
+const SETTINGS: readonly { pattern: RegExp; rewrite(text: string, uuids: DeviceUuids): Rewritten }[] = [
   {
     pattern: /^(?:cryptroot\/crypttab|etc\/crypttab)$/,
     rewrite: (text, uuids) => rewriteTable(text, 1, uuids),
@@ -21,7 +19,7 @@ const SETTINGS: readonly { pattern: RegExp; rewrite(text: string, uuids: Uuids):
 ];
 
 /** The files of an initramfs that named devices by their place, as they must be. */
-export function rewrittenMembers(initramfs: Initramfs, uuids: Uuids): CpioMember[] {
+export function rewrittenMembers(initramfs: Initramfs, uuids: DeviceUuids): CpioMember[] {
   const members: CpioMember[] = [];
   for (const { pattern, rewrite } of SETTINGS) {
     for (const path of initramfs.paths(pattern)) {

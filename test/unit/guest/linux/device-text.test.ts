@@ -118,4 +118,20 @@ describe("what a device held", () => {
       unknown: ["/dev/disk/by-id/usb-STICK-part1"],
     });
   });
+
+  it("is found by the partition's number where nobody saw the machine run and it has one disk", () => {
+    const partition = { ...device, path: "/dev/sda4", partition: 4, fsUuid: "eeee-5" };
+    const disk = { ...device, path: "/dev/sda", kind: "disk" };
+    const uuidOf = (name: string, ...block: object[]) =>
+      uuidsByDevice({ block } as unknown as MachineFacts).get(name);
+    const name = "/dev/disk/by-id/ata-DISK_0001-part4";
+    expect(uuidOf(name, disk, partition)).toBe("UUID=eeee-5");
+    expect(uuidOf("/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part4", disk, partition)).toBe("UUID=eeee-5");
+    expect(uuidOf("/dev/disk/by-id/ata-DISK_0001-part1", disk, partition)).toBeUndefined();
+    expect(uuidOf("/dev/disk/by-id/usb-STICK-part4", disk, partition)).toBeUndefined();
+    expect(uuidOf("/dev/disk/by-path/pci-0000:00:14.0-usb-0:1-part4", disk, partition)).toBeUndefined();
+    expect(uuidOf(name, disk, { ...disk, path: "/dev/sdb" }, partition)).toBeUndefined();
+    const links = ["/dev/disk/by-id/ata-OTHER-part4"];
+    expect(uuidOf(name, disk, { ...partition, links })).toBeUndefined();
+  });
 });
