@@ -41,7 +41,7 @@ function uploadAddress(host: string, digest: string): string {
   return `${location}&digest=sha256:${digest}`;
 }
 
-const AT_ONCE = ["--parallel", "--parallel-immediate", "--parallel-max", "4"];
+const AT_ONCE = ["--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", "4"];
 
 await using registry = await Registry.start();
 await using sshd = await Sshd.start();
