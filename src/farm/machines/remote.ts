@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { posix } from "node:path";
 import { DoppelError } from "../../errors.ts";
 import type { RunResult, SshConnection } from "../../ssh/connection.ts";
+import type { Reachable } from "./shared-connection.ts";
 
 /** How much longer we wait than the machine's own `timeout`, which ends the command there. */
 const GRACE_MS = 10_000;
@@ -53,6 +54,16 @@ export async function mustRemote(
 }
 
 const SHORT_MS = 30_000;
+
+/** Runs a short command on a machine and returns what it prints; as `mustRemote`, over a connection that is opened when there is none. */
+export async function askMachine(
+  machine: Reachable,
+  argv: readonly string[],
+  input?: string,
+): Promise<string> {
+  const signal = AbortSignal.timeout(SHORT_MS);
+  return (await mustRemote(await machine.connect(signal), argv, SHORT_MS, signal, input)).stdout;
+}
 
 /** Puts a file in its place whole: a temporary name beside it, then a rename. Makes its folder. */
 export async function putFile(

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { posix } from "node:path";
 import type { Duplex } from "node:stream";
 import type { SshConnection } from "../../../ssh/connection.ts";
-import { mustRemote } from "../../machines/remote.ts";
+import { askMachine } from "../../machines/remote.ts";
 import type { Reachable } from "../../machines/shared-connection.ts";
 import { unreachable } from "../failure.ts";
 import type { RouterFiles } from "../staged-file.ts";
@@ -11,7 +11,6 @@ import { hostAndPort, type RuntimeSocket, readAnswer } from "./runtime-socket.ts
 
 /** To log in and to be answered; a machine that is gone is seen by it. */
 const ANSWER_TIMEOUT_MS = 10_000;
-const FILE_MS = 30_000;
 
 /** Another machine that HAProxy runs on, over SSH: its runtime socket and its map file are there. */
 export function remoteHost(router: string, address: string, machine: Reachable): HaproxyHost {
@@ -52,10 +51,7 @@ function open(connection: SshConnection, address: string): Promise<Duplex> {
 }
 
 function remoteFiles(machine: Reachable): RouterFiles {
-  const run = async (argv: readonly string[], input?: string) => {
-    const signal = AbortSignal.timeout(FILE_MS);
-    return (await mustRemote(await machine.connect(signal), argv, FILE_MS, signal, input)).stdout;
-  };
+  const run = (argv: readonly string[], input?: string) => askMachine(machine, argv, input);
   return {
     read: async (path) => await run(["cat", "--", path]),
 

@@ -1,13 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { posix } from "node:path";
 import { DoppelError } from "../../../errors.ts";
-import { mustRemote } from "../../machines/remote.ts";
+import { askMachine } from "../../machines/remote.ts";
 import type { Reachable } from "../../machines/shared-connection.ts";
 import type { StagedFile } from "../staged-file.ts";
 import type { NginxConfig } from "./config.ts";
 import { CURRENT, type LogFile, type NginxHost, STATE, type StateFolder } from "./host.ts";
-
-const COMMAND_MS = 30_000;
 
 /** Runs a command on the machine and returns what it prints; throws `remote-failed` when it does not end with 0. */
 type Run = (...argv: string[]) => Promise<string>;
@@ -17,10 +15,7 @@ export function remoteHost(
   { folder, log }: Pick<NginxConfig, "folder" | "log">,
   machine: Reachable,
 ): NginxHost {
-  const run: Run = async (...argv) => {
-    const signal = AbortSignal.timeout(COMMAND_MS);
-    return (await mustRemote(await machine.connect(signal), argv, COMMAND_MS, signal)).stdout;
-  };
+  const run: Run = (...argv) => askMachine(machine, argv);
   return {
     state: remoteFolder(run, posix.resolve(folder)),
     log: log === undefined ? undefined : remoteLog(run, log),
@@ -38,7 +33,9 @@ function remoteFolder(run: Run, folder: string): StateFolder {
   return {
     async paths() {
       const found = await run("find", "-L", folder, "-mindepth", "2", "-printf", "%P\\n");
-      return found.split("\n").flatMap((path) => (path.startsWith(`${CURRENT}/`) ? [path.slice(8)] : []));
+      return found
+        .split("\n")
+        .flatMap((path) => (path.startsWith(`${CURRENT}/`) ? [path.slice(CURRENT.length + 1)] : []));
     },
 
     async stage(files): Promise<StagedFile> {
