@@ -52,6 +52,8 @@ async function findByContent(
   const claimed = new Set(kernels.flatMap(({ initramfsPaths }) => initramfsPaths));
   for (const path of candidates) {
     if (claimed.has(path) || path.endsWith(ORIGINAL)) continue;
+    // A link leads to a file that is looked at by its own name.
+    if ((await guestfish.tryRun("is-file", path)) !== "true") continue;
     const bytes = await guestfish.read(path);
     const initramfs = bytes && (await Initramfs.read(bytes).catch(unlessInvalid));
     for (const { version, initramfsPaths } of initramfs ? without : [])
