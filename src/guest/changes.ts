@@ -1,5 +1,5 @@
 import type { Guestfish } from "./guestfish.ts";
-import { labelNew, makeFolder } from "./security-label.ts";
+import { labelNew, makeFolderOf } from "./security-label.ts";
 import type { ChangedFile } from "./step.ts";
 
 /** Beside each file that a conversion changes lies what it was. */
@@ -14,7 +14,7 @@ export async function changeFile(
 ): Promise<ChangedFile> {
   const original = `${path}${ORIGINAL}`;
   if ((await guestfish.tryRun("exists", path)) !== "true") {
-    await makeFolder(guestfish, path.slice(0, path.lastIndexOf("/")));
+    await makeFolderOf(guestfish, path);
     await guestfish.write(path, content, mode);
     await labelNew(guestfish, path, (mode & 0o100) !== 0);
     return { path, original: null };

@@ -101,6 +101,7 @@ const TREES = {
       folder("lib/modules"),
       folder(MODULES.slice(1)),
     ]).toString(),
+    "/boot/initramfs": "-> initramfs-genkernel-x86_64",
     "/boot/initrd-of-another": "no initramfs at all",
     [`${MODULES}/modules.dep`]: VIRTIO.map((name) => `kernel/${name}.ko:\n`).join(""),
     ...Object.fromEntries(VIRTIO.map((name) => [`${MODULES}/kernel/${name}.ko`, "a module"])),

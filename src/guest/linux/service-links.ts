@@ -1,6 +1,6 @@
 import { changeFile, putAside } from "../changes.ts";
 import type { Guestfish } from "../guestfish.ts";
-import { labelNew, makeFolder } from "../security-label.ts";
+import { labelNew, makeFolderOf } from "../security-label.ts";
 import type { ChangedFile } from "../step.ts";
 
 /** How a guest starts its services. */
@@ -19,7 +19,7 @@ export async function link(guestfish: Guestfish, target: string, path: string): 
     (await guestfish.tryRun("is-symlink", path)) === "true" ||
     (await guestfish.tryRun("exists", path)) === "true";
   const aside = isThere ? await putAside(guestfish, path) : undefined;
-  await makeFolder(guestfish, path.slice(0, path.lastIndexOf("/")));
+  await makeFolderOf(guestfish, path);
   await guestfish.run("ln-s", target, path);
   await labelNew(guestfish, path);
   return { path, original: aside?.original ?? null };
