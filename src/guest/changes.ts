@@ -5,23 +5,24 @@ import type { ChangedFile } from "./step.ts";
 /** Beside each file that a conversion changes lies what it was. */
 export const ORIGINAL = ".doppel-original";
 
-/** Writes a file of the guest and keeps what it was beside it, unless an earlier conversion has. */
+/** Writes a file of the guest, where links lead to it, and keeps what it was beside it, unless an earlier conversion has. */
 export async function changeFile(
   guestfish: Guestfish,
   path: string,
   content: Buffer | string,
   mode = 0o644,
 ): Promise<ChangedFile> {
-  const original = `${path}${ORIGINAL}`;
-  if ((await guestfish.tryRun("exists", path)) !== "true") {
+  const file = await guestfish.tryRun("realpath", path);
+  if (file === undefined) {
     await makeFolderOf(guestfish, path);
     await guestfish.write(path, content, mode);
     await labelNew(guestfish, path, (mode & 0o100) !== 0);
     return { path, original: null };
   }
-  if ((await guestfish.tryRun("exists", original)) !== "true") await guestfish.run("cp-a", path, original);
-  await guestfish.write(path, content, mode);
-  return { path, original };
+  const original = `${file}${ORIGINAL}`;
+  if ((await guestfish.tryRun("exists", original)) !== "true") await guestfish.run("cp-a", file, original);
+  await guestfish.write(file, content, mode);
+  return { path: file, original };
 }
 
 /** Puts bytes behind what a file was before the first conversion, and keeps that beside it; the file itself is not read. */

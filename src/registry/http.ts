@@ -26,6 +26,8 @@ const REDIRECTIONS = new Set([301, 302, 303, 307, 308]);
 const MOST_REDIRECTIONS = 5;
 /** An error's explanation is read no further. */
 const MOST_ERROR_BYTES = 65_536;
+/** What comes in while the last piece is being written is given on in one piece, up to about this size. */
+const RECEIVE_BYTES = 1024 * 1024;
 
 /**
  * Sends one request and follows redirections of GET and HEAD. Credentials stay with the origin that they are for, and
@@ -52,6 +54,7 @@ async function sendOnce(
   try {
     const answer = await request(url, {
       dispatcher: agent,
+      highWaterMark: RECEIVE_BYTES,
       method,
       headers: { "user-agent": "doppel", ...headers },
       ...(body === undefined ? {} : { body }),

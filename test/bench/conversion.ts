@@ -99,7 +99,9 @@ for (const words of flags.guest) {
   for (let run = 1; run <= Number(flags.runs); run++) comparison.run(`${words}, run ${run}`);
   const summary = summarise(comparison.results);
   const [ours, peer] = summary.map(({ seconds }) => seconds);
-  const ratios = [["conversion to (w), time", (ours ?? Number.NaN) / (peer ?? Number.NaN), 0.3]] as const;
+  const isCompared = comparison.peerOutcome === "converts it";
+  const ratio = isCompared ? (ours ?? Number.NaN) / (peer ?? Number.NaN) : Number.NaN;
+  const ratios = [["conversion to (w), time", ratio, 0.3]] as const;
   compared.push({ guest: words, peer: comparison.peerOutcome, summary, ratios });
   if (!flags.json)
     process.stdout.write(

@@ -23,6 +23,9 @@ const ROOT = "5f1d0f6e-0d3a-4f52-8c44-2d3d5fd0a001";
 const MODULES = "/lib/modules/6.1.0-test-amd64";
 const VIRTIO = ["virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net"];
 
+const ENVIRONMENT_BLOCK =
+  "# GRUB Environment Block\nsaved_entry=a\nkernelopts=root=/dev/sda2 ro quiet \n".padEnd(1024, "#");
+
 const folder = (path: string) => ({ path, mode: FOLDER_MODE, content: Buffer.alloc(0) });
 
 const TREES = {
@@ -59,7 +62,8 @@ const TREES = {
     "/etc/rc.d/rc5.d/S40smartd": "-> ../init.d/smartd",
     "/etc/rc.d/rc3.d/S10network": "-> ../init.d/network",
     "/etc/inittab": "id:3:initdefault:\n",
-    "/boot/grub/menu.lst":
+    "/boot/grub/menu.lst": "-> ./grub.conf",
+    "/boot/grub/grub.conf":
       "default=0\ntitle RHEL\n\tkernel /vmlinuz-2.6.32 ro root=/dev/sda2 quiet\n\tinitrd /x\n",
     "/etc/sysconfig/network": "NETWORKING=yes\nHOSTNAME=db1\n",
     "/etc/sysconfig/network-scripts/ifcfg-eno1": "DEVICE=eno1\nBOOTPROTO=static\nIPADDR=10.0.0.5\n",
@@ -105,6 +109,11 @@ const TREES = {
     "/boot/initrd-of-another": "no initramfs at all",
     [`${MODULES}/modules.dep`]: VIRTIO.map((name) => `kernel/${name}.ko:\n`).join(""),
     ...Object.fromEntries(VIRTIO.map((name) => [`${MODULES}/kernel/${name}.ko`, "a module"])),
+  },
+  rhel8: {
+    "/boot/loader/entries/a.conf": "title RHEL\nlinux /vmlinuz\noptions $kernelopts\n",
+    "/boot/grub2/grubenv": "-> ../efi/EFI/redhat/grubenv",
+    "/boot/efi/EFI/redhat/grubenv": ENVIRONMENT_BLOCK,
   },
   rhel9: {
     "/usr/lib/systemd/systemd": "",
@@ -197,12 +206,29 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
       'devices {\n\t# filter = [ "a|^/dev/sda.*|", "r|.*|" ]\n\tscan = 1\n}\n',
     );
     expect(await trees.text("/etc/fstab.doppel-original")).toBe(TREES.debian["/etc/fstab"]);
-    await carryOut("rhel6", planDeviceNames);
-    expect(await trees.text("/boot/grub/menu.lst")).toContain(`root=UUID=${ROOT} quiet`);
     await carryOut("alpine", planDeviceNames);
     expect(await trees.text("/boot/extlinux.conf")).toContain(`APPEND root=UUID=${ROOT} modules`);
     await carryOut("fedora", planDeviceNames);
     expect(await trees.text("/boot/loader/entries/a.conf")).toContain(`options root=UUID=${ROOT} ro`);
+  });
+
+  it("changes a file that links lead to once, where it is, and keeps what it was", async () => {
+    const { files } = await carryOut("rhel6", planDeviceNames);
+    const [path, original] = ["/boot/grub/grub.conf", "/boot/grub/grub.conf.doppel-original"];
+    expect(files).toEqual([{ path, original }]);
+    expect(await trees.text("/boot/grub/menu.lst")).toContain(`root=UUID=${ROOT} quiet`);
+    expect(await trees.text(original)).toBe(TREES.rhel6["/boot/grub/grub.conf"]);
+    expect(await trees.guestfish.run("readlink", "/boot/grub/menu.lst")).toBe("./grub.conf");
+  });
+
+  it("names devices by what they hold in GRUB's environment too, which keeps its size", async () => {
+    const { files } = await carryOut("rhel8", planDeviceNames);
+    const path = "/boot/efi/EFI/redhat/grubenv";
+    expect(files).toEqual([{ path, original: `${path}.doppel-original` }]);
+    expect(await trees.text("/boot/grub2/grubenv")).toBe(
+      ENVIRONMENT_BLOCK.replace("/dev/sda2", `UUID=${ROOT}`).slice(0, 1024),
+    );
+    expect(await trees.text(`${path}.doppel-original`)).toBe(ENVIRONMENT_BLOCK);
   });
 
   it("adds a serial console to every kernel's command line, after what other steps changed there", async () => {

@@ -1,6 +1,13 @@
 import { rewriteFile } from "../changes.ts";
+import type { Guestfish } from "../guestfish.ts";
 import type { GuestContext, Step } from "../step.ts";
-import { type Rewritten, rewriteCommandLines, rewriteTable, uuidsByDevice } from "./device-text.ts";
+import {
+  type Rewritten,
+  rewriteCommandLines,
+  rewriteEnvironmentBlock,
+  rewriteTable,
+  uuidsByDevice,
+} from "./device-text.ts";
 import { rewriteLvmConfiguration, rewriteMdadmConfiguration } from "./storage-settings.ts";
 
 /** Files with one device in a field of each line: which field, counted from 0. */
@@ -9,8 +16,11 @@ const TABLES: readonly { path: string; field: number }[] = [
   { path: "/etc/crypttab", field: 1 },
 ];
 
+/** GRUB's environment, in which RHEL 8 keeps the parameters that its entries have in common. */
+const ENVIRONMENT_BLOCKS = ["/boot/grub/grubenv", "/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv"];
+
 /** Files with kernel command lines, patterns as glob(7) has them. */
-export const COMMAND_LINES = [
+const COMMAND_LINES = [
   "/etc/default/grub",
   "/etc/default/grub.d/*.cfg",
   "/etc/kernel/cmdline",
@@ -27,6 +37,20 @@ export const COMMAND_LINES = [
   "/boot/syslinux/syslinux.cfg",
   "/etc/initramfs-tools/conf.d/resume",
 ];
+
+/** The guest's files with kernel command lines: each once, however many links lead to it. */
+export async function commandLineFiles(guestfish: Guestfish): Promise<string[]> {
+  return await filesOnce(guestfish, COMMAND_LINES);
+}
+
+async function filesOnce(guestfish: Guestfish, patterns: readonly string[]): Promise<string[]> {
+  const files = new Set<string>();
+  for (const path of await guestfish.expand(patterns)) {
+    const file = await guestfish.tryRun("realpath", path);
+    if (file !== undefined) files.add(file);
+  }
+  return [...files];
+}
 
 /** Device names become UUIDs, which are the same on every hardware. */
 export async function planDeviceNames({ guestfish, facts }: GuestContext): Promise<Step[]> {
@@ -49,7 +73,9 @@ export async function planDeviceNames({ guestfish, facts }: GuestContext): Promi
   for (const path of ["/etc/mdadm.conf", "/etc/mdadm/mdadm.conf"])
     await plan(path, rewriteMdadmConfiguration);
   await plan("/etc/lvm/lvm.conf", rewriteLvmConfiguration);
-  for (const path of await guestfish.expand(COMMAND_LINES))
+  for (const path of await commandLineFiles(guestfish))
     await plan(path, (text) => rewriteCommandLines(text, uuids));
+  for (const path of await filesOnce(guestfish, ENVIRONMENT_BLOCKS))
+    await plan(path, (text) => rewriteEnvironmentBlock(text, uuids));
   return steps;
 }

@@ -93,6 +93,17 @@ export function rewriteCommandLines(text: string, uuids: DeviceUuids): Rewritten
   return notes.result(rewritten);
 }
 
+/** GRUB writes the file in place, and fills it up to this size (GRUB manual, "The GRUB environment block"). */
+const ENVIRONMENT_BLOCK_BYTES = 1024;
+
+/** As `rewriteCommandLines`, in GRUB's environment block, which keeps its size. */
+export function rewriteEnvironmentBlock(text: string, uuids: DeviceUuids): Rewritten {
+  const rewritten = rewriteCommandLines(text.replace(/#+$/, ""), uuids);
+  const size = Math.max(Buffer.byteLength(text), ENVIRONMENT_BLOCK_BYTES);
+  const filling = "#".repeat(Math.max(0, size - Buffer.byteLength(rewritten.text)));
+  return { ...rewritten, text: `${rewritten.text}${filling}` };
+}
+
 class Notes {
   readonly #uuids: DeviceUuids;
   readonly #changes = new Set<string>();

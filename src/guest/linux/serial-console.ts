@@ -1,6 +1,6 @@
 import { rewriteFile } from "../changes.ts";
 import type { GuestContext, Step } from "../step.ts";
-import { COMMAND_LINES } from "./device-names.ts";
+import { commandLineFiles } from "./device-names.ts";
 import { initSystemOf } from "./service-links.ts";
 
 const PARAMETERS = "console=tty0 console=ttyS0,115200";
@@ -35,7 +35,7 @@ export async function planSerialConsole({ guestfish, wishes }: GuestContext): Pr
       apply: () => rewriteFile(guestfish, path, rewrite),
     });
   };
-  for (const path of await guestfish.expand(COMMAND_LINES)) await plan(path, withConsole);
+  for (const path of await commandLineFiles(guestfish)) await plan(path, withConsole);
   // systemd starts a login on its own.
   const init = await initSystemOf(guestfish);
   if (init !== "systemd") {
