@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { temporaryName } from "../durable-file.ts";
 
-/** A sparse file without a name: whatever ends the process, nothing of it stays. */
+/** A sparse file without a name: whatever ends the process, its bytes do not stay. */
 export class ScratchFile implements AsyncDisposable {
   readonly #file: FileHandle;
 
@@ -13,7 +13,8 @@ export class ScratchFile implements AsyncDisposable {
   static async create(folder: string): Promise<ScratchFile> {
     const path = temporaryName(`${folder}/scratch`);
     const file = await open(path, "wx+", 0o600);
-    await rm(path);
+    // Garbage collection may have been quicker.
+    await rm(path, { force: true });
     return new ScratchFile(file);
   }
 

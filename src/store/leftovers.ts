@@ -16,6 +16,7 @@ export function removeUnfinished(store: ImageStore, dryRun: boolean): Leftovers 
   const cache = join(store.home, "cache");
   const unfinished = [
     ...filesOf(store.blobs.uploads, UPLOAD_NAME),
+    ...filesOf(store.blobs.uploads, TEMPORARY_NAME),
     ...filesOf(store.layout, TEMPORARY_NAME),
     ...filesOf(cache, TEMPORARY_NAME),
   ];

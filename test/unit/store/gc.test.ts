@@ -230,11 +230,12 @@ describe("garbage collection", () => {
     mkdirSync(join(home, "cache"));
     const left = [
       `store/uploads/upload-${dead}-00`,
+      `store/uploads/scratch.tmp-${dead}-0123456789ab`,
       `store/index.json.tmp-${dead}-0123456789ab`,
       `cache/x.qcow2.tmp-${dead}-0123456789ab`,
     ];
     for (const name of left) writeFileSync(join(home, name), "half");
-    expect(await collect()).toMatchObject({ uploads: 3, freedBytes: 12 });
+    expect(await collect()).toMatchObject({ uploads: 4, freedBytes: 16 });
     for (const name of left) expect(existsSync(join(home, name))).toBe(false);
     expect(readdirSync(join(home, "store/uploads"))).toHaveLength(1);
     await writer.end();
