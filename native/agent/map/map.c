@@ -212,20 +212,24 @@ static int by_region_offset(const void *left, const void *right)
 /* Partition tables were added first: bring the regions into order, and what belongs to them with them. */
 static int sort_regions(struct disk_map *map)
 {
-	struct region *before = malloc(sizeof(map->regions));
-	struct slice *slices = malloc(sizeof(map->slices));
-	struct file_system *systems = malloc(sizeof(map->systems));
+	size_t count = map->count;
+
+	if (count < 2)
+		return 0;
+	struct region *before = malloc(count * sizeof(*before));
+	struct slice *slices = malloc(count * sizeof(*slices));
+	struct file_system *systems = malloc(count * sizeof(*systems));
 	int result = before && slices && systems ? 0 : -ENOMEM;
 
 	if (result == 0) {
-		memcpy(before, map->regions, sizeof(map->regions));
-		memcpy(slices, map->slices, sizeof(map->slices));
-		memcpy(systems, map->systems, sizeof(map->systems));
+		memcpy(before, map->regions, count * sizeof(*before));
+		memcpy(slices, map->slices, count * sizeof(*slices));
+		memcpy(systems, map->systems, count * sizeof(*systems));
 		/* Carried through the sort in a field that is free at this time. */
-		for (size_t i = 0; i < map->count; i++)
+		for (size_t i = 0; i < count; i++)
 			map->regions[i].length_bytes = i;
-		qsort(map->regions, map->count, sizeof(*map->regions), by_region_offset);
-		for (size_t i = 0; i < map->count; i++) {
+		qsort(map->regions, count, sizeof(*map->regions), by_region_offset);
+		for (size_t i = 0; i < count; i++) {
 			size_t old = map->regions[i].length_bytes;
 			map->regions[i] = before[old];
 			map->slices[i] = slices[old];
@@ -250,7 +254,7 @@ static bool holds_plain_file_system(struct disk_map *map)
 	if (!known) {
 		if (map->count && map->systems[0].reader)
 			map->systems[0].reader->close(&map->systems[0]);
-		memset(map->systems, 0, sizeof(map->systems));
+		memset(map->systems, 0, map->count * sizeof(*map->systems));
 		map->count = 0;
 	}
 	return known;
@@ -261,7 +265,7 @@ static void take_whole(struct disk_map *map, const char *reason)
 	for (size_t i = 0; i < map->count; i++)
 		if (map->systems[i].reader)
 			map->systems[i].reader->close(&map->systems[i]);
-	memset(map->systems, 0, sizeof(map->systems));
+	memset(map->systems, 0, map->count * sizeof(*map->systems));
 	map->count = 0;
 	set_reason(add_region(map, 0, map->source->size_bytes, "unknown"), reason);
 }
