@@ -71,7 +71,7 @@ export default defineConfig({
           ...limits(LIMIT_MS),
         },
       },
-      { test: { name: "system-paired", include: files, maxWorkers: 2, ...limits(2 * LIMIT_MS) } },
+      { test: { name: "system-paired", include: files, maxWorkers: 2, ...limits(4 * LIMIT_MS) } },
       {
         test: {
           name: "boot",
