@@ -109,8 +109,12 @@ export function startServer(file: string, args: string[]): RunningProgram {
 }
 
 /** Starts a program with an argument array; it ends when its standard input does, which is at the latest with us. */
-export function startProgram(file: string, args: string[]): RunningProgram {
-  const child = execa(file, args, { buffer: false, reject: false, stdin: "pipe", cleanup: true });
+export function startProgram(
+  file: string,
+  args: string[],
+  options: { env?: Record<string, string> } = {},
+): RunningProgram {
+  const child = execa(file, args, { ...options, buffer: false, reject: false, stdin: "pipe", cleanup: true });
   let stderr = "";
   child.stderr.on("data", (chunk: Buffer) => {
     stderr = `${stderr}${chunk.toString("utf8")}`.slice(-STDERR_TAIL_CHARACTERS);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DoppelError, EXIT } from "../errors.ts";
 import { runProgram } from "../run-program.ts";
+import { commandLine, GuestfishClient } from "./guestfish-client.ts";
 
 /** A disk to look into: an NBD export on a Unix socket. */
 export interface GuestDisk {
@@ -14,6 +15,7 @@ export interface GuestDisk {
 
 const START_MS = 300_000;
 const COMMAND_MS = 600_000;
+const EXIT_MS = 60_000;
 /** A script that goes through every file of a guest. */
 const SCRIPT_MS = 24 * 3600 * 1000;
 /** Encrypted devices for which keys are held ready. */
@@ -27,10 +29,15 @@ const SCRATCH_LABEL = "scratch";
 export const SCRATCH_DEVICE = `/dev/disk/guestfs/${SCRATCH_LABEL}`;
 /** Most bytes of a file that is read into memory. */
 const MOST_FILE_BYTES = 512 * 1024 * 1024;
+/** What one message of libguestfs holds with room to spare; guestfs(3), "PROTOCOL LIMITS". */
+const ONE_MESSAGE_BYTES = 1024 * 1024;
+/** Most bytes of a file that is written by commands, and of its part in one: four characters stand for a byte. */
+const MOST_TEXT_BYTES = 8 * 1024;
+const TEXT_PART_BYTES = 1024;
 
 /**
- * One libguestfs appliance, driven through `guestfish --remote`: each command is an argument array, so that nothing that a
- * guest holds is ever read as a command. The guest's own programs run only when a command says so.
+ * One libguestfs appliance, driven through `guestfish --remote`. Nothing that a guest holds is ever read as a command, and the
+ * guest's own programs run only when a command says so.
  */
 export class Guestfish implements AsyncDisposable {
   readonly #folder: string;
@@ -38,6 +45,7 @@ export class Guestfish implements AsyncDisposable {
   readonly #pid: string;
   readonly #signal: AbortSignal | undefined;
   readonly #keyCount: number;
+  readonly #client: GuestfishClient;
   /** How much of the server's errors belongs to earlier commands. */
   #errorsSeen = 0;
 
@@ -53,6 +61,7 @@ export class Guestfish implements AsyncDisposable {
     this.#pid = pid;
     this.#signal = signal;
     this.#keyCount = keyCount;
+    this.#client = new GuestfishClient(pid, env);
   }
 
   /**
@@ -112,11 +121,9 @@ export class Guestfish implements AsyncDisposable {
 
   /** Runs a command; returns what it prints, without the last line break. Throws `guestfs-failed`. */
   async run(command: string, ...args: string[]): Promise<string> {
-    const { stdout, failure } = await this.#remote(command, args);
-    if (failure === undefined) return stdout;
-    throw new DoppelError("guestfs-failed", `${command} failed in the guest: ${failure}`, {
-      details: { command, args: args.slice(0, 2) },
-    });
+    const { output, failure } = await this.#remote(command, args);
+    if (failure === undefined) return textOf(output);
+    throw failed(command, args, failure);
   }
 
   /**
@@ -133,8 +140,8 @@ export class Guestfish implements AsyncDisposable {
 
   /** As `run`; undefined when the command fails. */
   async tryRun(command: string, ...args: string[]): Promise<string | undefined> {
-    const { stdout, failure } = await this.#remote(command, args);
-    return failure === undefined ? stdout : undefined;
+    const { output, failure } = await this.#remote(command, args);
+    return failure === undefined ? textOf(output) : undefined;
   }
 
   /** The lines that a command prints. */
@@ -178,6 +185,8 @@ export class Guestfish implements AsyncDisposable {
         `${path} in the guest has ${sizeBytes} bytes, too many to be read`,
       );
     }
+    // A transfer waits for the appliance's udev before it begins, a message does not.
+    if (sizeBytes <= ONE_MESSAGE_BYTES) return await this.#bytes("pread", path, String(sizeBytes), "0");
     const local = join(this.#folder, "transfer");
     await this.run("download", path, local);
     const content = await readFile(local);
@@ -185,22 +194,26 @@ export class Guestfish implements AsyncDisposable {
     return content;
   }
 
-  /** Reads a part of a file or a device. Throws `guestfs-failed` when it ends before. */
-  async readRange(path: string, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
-    const local = join(this.#folder, "transfer");
-    await this.run("download-offset", path, local, String(offsetBytes), String(lengthBytes));
-    const content = await readFile(local);
-    await rm(local);
-    return content;
+  /** Reads at most a MiB of a device. Throws `guestfs-failed` when it ends before. */
+  async readDevice(device: string, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    assert(lengthBytes <= ONE_MESSAGE_BYTES);
+    const args = [device, String(lengthBytes), String(offsetBytes)];
+    const content = await this.#bytes("pread-device", ...args);
+    if (content.length === lengthBytes) return content;
+    throw failed("pread-device", args, `the device ends at ${offsetBytes + content.length} bytes`);
   }
 
   /** Writes a file as it is now on our side; its mode stays, that of a new one is `mode`. */
   async write(path: string, content: Buffer | string, mode = 0o644): Promise<void> {
     const isNew = (await this.tryRun("exists", path)) !== "true";
-    const local = join(this.#folder, "transfer");
-    await writeFile(local, content, { mode: 0o600 });
-    await this.run("upload", local, path);
-    await rm(local);
+    const bytes = Buffer.from(content);
+    if (bytes.length <= MOST_TEXT_BYTES && !bytes.includes(0)) await this.#writeText(path, bytes);
+    else {
+      const local = join(this.#folder, "transfer");
+      await writeFile(local, bytes, { mode: 0o600 });
+      await this.run("upload", local, path);
+      await rm(local);
+    }
     if (isNew) await this.run("chmod", `0${mode.toString(8)}`, path);
   }
 
@@ -234,7 +247,11 @@ export class Guestfish implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#remote("exit", []).catch(() => {});
+    this.#client.end();
+    const words = [`--remote=${this.#pid}`, "--", "exit"];
+    // It hears when its command has ended, which after an abort may be long.
+    const end = this.#signal?.aborted ? undefined : await this.#alone(words, EXIT_MS).catch(() => undefined);
+    if (end === undefined) killProcess(Number(this.#pid));
     await rm(this.#folder, { recursive: true, force: true });
   }
 
@@ -250,28 +267,66 @@ export class Guestfish implements AsyncDisposable {
     );
   }
 
+  /** Bytes that a command prints. */
+  async #bytes(command: string, ...args: string[]): Promise<Buffer> {
+    const { output, failure } = await this.#remote(command, args);
+    if (failure === undefined) return output;
+    throw failed(command, args, failure);
+  }
+
+  /** Writes a file, over what is there, by messages: an upload waits as a download does. */
+  async #writeText(path: string, content: Buffer): Promise<void> {
+    for (let at = 0; at === 0 || at < content.length; at += TEXT_PART_BYTES) {
+      const command = at === 0 ? "write" : "write-append";
+      const { failure } = await this.#remote(command, [path, content.subarray(at, at + TEXT_PART_BYTES)]);
+      if (failure !== undefined) throw failed(command, [path], failure);
+    }
+  }
+
   /**
-   * Asks the server. It would end with the first command that fails, but for a dash before it; then it says 0 all the same,
-   * and that something failed is seen by what it writes to its standard error.
+   * Asks the server. That a command failed is seen by what the server writes to its standard error. Only a command that is too
+   * long for a line is on the command line of a process.
    */
-  async #remote(command: string, args: readonly string[]): Promise<{ stdout: string; failure?: string }> {
-    const { stdout, stderr, exitCode } = await runProgram(
-      "guestfish",
-      [`--remote=${this.#pid}`, "--", `-${command}`, ...args],
-      {
-        env: this.#env,
-        timeoutMs: command === "debug" ? SCRIPT_MS : COMMAND_MS,
-        allowFailure: true,
-        ...(this.#signal === undefined ? {} : { signal: this.#signal }),
-      },
-    );
+  async #remote(
+    command: string,
+    args: readonly (string | Buffer)[],
+  ): Promise<{ output: Buffer; failure?: string }> {
+    const timeoutMs = command === "debug" ? SCRIPT_MS : COMMAND_MS;
+    const line = commandLine(command, args);
+    const output =
+      line === undefined
+        ? await this.#alone([`--remote=${this.#pid}`, "--", `-${command}`, ...args.map(String)], timeoutMs)
+        : await this.#client.ask(line, { timeoutMs, signal: this.#signal });
     const errors = await readFile(join(this.#folder, "errors"), "utf8");
     const fresh = errors.slice(this.#errorsSeen);
     this.#errorsSeen = errors.length;
-    const failed = fresh.split("\n").some((line) => line !== "" && !/^(?:libguestfs: )?warning:/.test(line));
-    if (exitCode === 0 && !failed) return { stdout };
-    return { stdout, failure: explain(`${fresh}\n${stderr}`) };
+    const failed = fresh.split("\n").some((text) => text !== "" && !/^(?:libguestfs: )?warning:/.test(text));
+    return failed ? { output, failure: explain(fresh) } : { output };
   }
+
+  /** Asks the server by a process for this command alone. */
+  async #alone(words: string[], timeoutMs: number): Promise<Buffer> {
+    const outputFile = join(this.#folder, "output");
+    await runProgram("guestfish", words, {
+      env: this.#env,
+      timeoutMs,
+      outputFile,
+      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+    });
+    return await readFile(outputFile);
+  }
+}
+
+function killProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGTERM");
+  } catch {
+    // It has ended.
+  }
+}
+
+function textOf(output: Buffer): string {
+  return output.toString("utf8").replace(/\r?\n$/, "");
 }
 
 /**
@@ -289,6 +344,12 @@ function keyLines(keys: readonly string[]): string {
   }
   const round = keys.map((key) => `${key}\n`).join("");
   return round.repeat(Math.min(MOST_DEVICES, Math.floor(PIPE_BYTES / Math.max(1, round.length))));
+}
+
+function failed(command: string, args: readonly string[], why: string): DoppelError {
+  return new DoppelError("guestfs-failed", `${command} failed in the guest: ${why}`, {
+    details: { command, args: args.slice(0, 2) },
+  });
 }
 
 function explain(errors: string): string {

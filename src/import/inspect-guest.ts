@@ -61,7 +61,7 @@ export async function inspectGuest(
 async function firmwareOf(guestfish: Guestfish): Promise<"bios" | "uefi" | undefined> {
   const types = (await partitionTypes(guestfish)).map(({ type }) => type);
   if (types.length === 0) return undefined;
-  const hasEsp = types.some((type) => type !== undefined && ESP_TYPES.has(type));
+  const hasEsp = types.some((type) => ESP_TYPES.has(type));
   return hasEsp && !types.includes(BIOS_BOOT_TYPE) ? "uefi" : "bios";
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
-  bytesArrived,
+  agentAtWork,
   type CommandResult,
   Doppel,
   expectNothingLeft,
@@ -12,11 +12,8 @@ import {
   possible,
   type RunningCommand,
   runCommand,
-  runningAgent,
   Source,
 } from "./doppel.ts";
-
-const MIB = 1024 * 1024;
 
 describe.skipIf(!possible)("a capture that fails half-way", () => {
   let source: Source;
@@ -37,8 +34,7 @@ describe.skipIf(!possible)("a capture that fails half-way", () => {
     disturb: (agentPid: number, running: RunningCommand) => Promise<void> | void,
   ): Promise<CommandResult> {
     const running = doppel.start(...args, "--limit-rate", "4M");
-    const pid = await runningAgent();
-    await bytesArrived(doppel, MIB);
+    const pid = await agentAtWork(doppel);
     await disturb(pid, running);
     return await running.ended;
   }
@@ -81,8 +77,7 @@ describe.skipIf(!possible)("a capture that fails half-way", () => {
   it("because the command hangs: the agent ends by itself after its time limit", async () => {
     using doppel = new Doppel();
     const running = doppel.start(...args, "--limit-rate", "4M");
-    const pid = await runningAgent();
-    await bytesArrived(doppel, MIB);
+    const pid = await agentAtWork(doppel);
     running.child.kill("SIGSTOP");
     await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 60_000 }).toBe(false);
     running.child.kill("SIGCONT");

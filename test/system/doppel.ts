@@ -135,13 +135,6 @@ export function loginTo(sshd: Sshd): string[] {
   return [sshd.target, "--ssh-config", sshd.sshConfig(), "--identity", sshd.userKey];
 }
 
-/** The process id of an agent, once one runs. */
-export async function runningAgent(): Promise<number> {
-  const agent = async () => Number((await runCommand("pgrep", ["-n", "-x", "doppel-agent"])).stdout.trim());
-  await expect.poll(agent, { timeout: 60_000, interval: 20 }).toBeGreaterThan(0);
-  return await agent();
-}
-
 /** Returns once a temporary blob of the store has grown past `bytes`. */
 export async function bytesArrived(doppel: Doppel, bytes: number): Promise<void> {
   const uploads = join(doppel.home, "store/uploads");
@@ -153,6 +146,13 @@ export async function bytesArrived(doppel: Doppel, bytes: number): Promise<void>
     );
   };
   await expect.poll(largest, { timeout: 60_000, interval: 20 }).toBeGreaterThan(bytes);
+}
+
+/** The process id of the agent of the one capture that runs, once a MiB of it has come. */
+export async function agentAtWork(doppel: Doppel): Promise<number> {
+  await bytesArrived(doppel, 1024 * 1024);
+  // The oldest: while it keeps a file system frozen, a child of its own waits to thaw it should it die.
+  return Number(await must("pgrep", "-o", "-x", "doppel-agent"));
 }
 
 /** Checks that no agent runs, that its file is gone, and that nothing can be seen in the store. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DiskImage, fillAndFragment } from "../../fixtures/disks.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
-import { bytesArrived, Doppel, loginTo, must, possible, runCommand, runningAgent } from "./doppel.ts";
+import { agentAtWork, bytesArrived, Doppel, loginTo, must, possible, runCommand } from "./doppel.ts";
 
 const MIB = 1024 * 1024;
 
@@ -84,8 +84,7 @@ describe.skipIf(!possible)("a mounted disk", () => {
   it("thaws when the agent is killed", async () => {
     using doppel = new Doppel();
     const running = doppel.start(...args, "--freeze", "--limit-rate", "4M");
-    const pid = await runningAgent();
-    await bytesArrived(doppel, MIB);
+    const pid = await agentAtWork(doppel);
     // Frozen now: another freeze fails.
     expect((await runCommand("fsfreeze", ["--freeze", folder])).stderr).toMatch(/busy/i);
     process.kill(pid, "SIGKILL");

@@ -16,10 +16,10 @@ import { openDisk } from "../../fixtures/guest-disk.ts";
 import { Sshd } from "../../fixtures/sshd.ts";
 import {
   DEFAULT_ENTRY,
-  fillWindowsDisks,
+  fillWindowsDisk,
   type PhonyWindows,
   virtioWinTree,
-  type WindowsDisk,
+  windowsDiskMib,
 } from "../../fixtures/windows-guest.ts";
 import type { GuestSystem } from "../../src/guest/guest-system.ts";
 import type { Wishes } from "../../src/guest/step.ts";
@@ -129,14 +129,10 @@ describe.skipIf(!possible)("a Windows guest", () => {
   let sshd: Sshd;
 
   beforeAll(async () => {
-    const filled: WindowsDisk[] = [];
     for (const name of Object.keys(DISKS) as (keyof typeof DISKS)[]) {
-      const { guests, table } = DISKS[name];
-      const partitions = guests.length + (guests.some(({ uefi }) => uefi) ? 1 : 0);
-      disks[name] = new DiskImage((partitions * 64 + 2) * MIB);
-      filled.push({ path: disks[name].path, guests, table });
+      disks[name] = new DiskImage(windowsDiskMib(DISKS[name]) * MIB);
+      await fillWindowsDisk(disks[name], DISKS[name]);
     }
-    await fillWindowsDisks(filled);
     sshd = await Sshd.start();
     virtioWinTree(virtioWin, ["w7", "2k8R2", "w10", "2k22"]);
   });

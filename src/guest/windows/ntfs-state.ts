@@ -10,10 +10,10 @@ const DIRTY = 0x0001;
  * Fledel, 4.6 and 5.1). A volume that cannot be read so is taken to be dirty.
  */
 export async function isNtfsDirty(guestfish: Guestfish, device: string): Promise<boolean> {
-  const boot = await guestfish.readRange(device, 0, 512);
+  const boot = await guestfish.readDevice(device, 0, 512);
   const place = volumeRecord(boot);
   if (!place) return true;
-  return isDirtyRecord(await guestfish.readRange(device, place.offsetBytes, place.lengthBytes));
+  return isDirtyRecord(await guestfish.readDevice(device, place.offsetBytes, place.lengthBytes));
 }
 
 /** Where the file record of $Volume is, by the boot sector; undefined when that is none of NTFS. */

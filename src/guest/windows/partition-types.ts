@@ -1,18 +1,17 @@
 import type { Guestfish } from "../guestfish.ts";
 
-/** Partitions and their types: a GUID in upper case of GPT, `0x07` and so on of MBR; undefined of what has none. */
-export async function partitionTypes(
-  guestfish: Guestfish,
-): Promise<{ device: string; type: string | undefined }[]> {
-  const tables = new Map<string, string | undefined>();
+/** A partition of what sfdisk(8) writes with --dump; its name, which anybody could have given it, comes behind its type. */
+const PARTITION = /^(\/dev\/[a-z0-9]+) : .*?\btype=([0-9A-Fa-f-]+)/;
+
+/** Partitions and their types: a GUID in upper case of GPT, `0x7` and so on of MBR. */
+export async function partitionTypes(guestfish: Guestfish): Promise<{ device: string; type: string }[]> {
   const found = [];
-  for (const device of await guestfish.lines("list-partitions")) {
-    const disk = await guestfish.run("part-to-dev", device);
-    const number = await guestfish.run("part-to-partnum", device);
-    if (!tables.has(disk)) tables.set(disk, await guestfish.tryRun("part-get-parttype", disk));
-    const ask = tables.get(disk) === "gpt" ? "part-get-gpt-type" : "part-get-mbr-id";
-    const type = await guestfish.tryRun(ask, disk, number);
-    found.push({ device, type: ask === "part-get-gpt-type" ? type?.toUpperCase() : type });
+  for (const disk of await guestfish.lines("list-devices")) {
+    // One program for all partitions: libguestfs's own commands start two for each, a second where processors are emulated.
+    for (const line of await guestfish.lines("debug", "sh", `sfdisk --dump ${disk} 2>/dev/null || true`)) {
+      const [, device = "", type = ""] = PARTITION.exec(line) ?? [];
+      if (device !== "") found.push({ device, type: type.includes("-") ? type.toUpperCase() : `0x${type}` });
+    }
   }
   return found;
 }
