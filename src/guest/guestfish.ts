@@ -35,6 +35,12 @@ const ONE_MESSAGE_BYTES = 1024 * 1024;
 const MOST_TEXT_BYTES = 8 * 1024;
 const TEXT_PART_BYTES = 1024;
 
+/** What a command printed, and why it failed if it did. */
+interface Answer {
+  output: Buffer;
+  failure?: string;
+}
+
 /**
  * One libguestfs appliance, driven through `guestfish --remote`. Nothing that a guest holds is ever read as a command, and the
  * guest's own programs run only when a command says so.
@@ -207,8 +213,13 @@ export class Guestfish implements AsyncDisposable {
   async write(path: string, content: Buffer | string, mode = 0o644): Promise<void> {
     const isNew = (await this.tryRun("exists", path)) !== "true";
     const bytes = Buffer.from(content);
-    if (bytes.length <= MOST_TEXT_BYTES && !bytes.includes(0)) await this.#writeText(path, bytes);
-    else {
+    // By messages, as an upload waits like a download.
+    const lines = linesThatWrite(path, bytes);
+    for (const line of lines ?? []) {
+      const { failure } = await this.#ask(line, COMMAND_MS);
+      if (failure !== undefined) throw failed("write", [path], failure);
+    }
+    if (!lines) {
       const local = join(this.#folder, "transfer");
       await writeFile(local, bytes, { mode: 0o600 });
       await this.run("upload", local, path);
@@ -274,29 +285,21 @@ export class Guestfish implements AsyncDisposable {
     throw failed(command, args, failure);
   }
 
-  /** Writes a file, over what is there, by messages: an upload waits as a download does. */
-  async #writeText(path: string, content: Buffer): Promise<void> {
-    for (let at = 0; at === 0 || at < content.length; at += TEXT_PART_BYTES) {
-      const command = at === 0 ? "write" : "write-append";
-      const { failure } = await this.#remote(command, [path, content.subarray(at, at + TEXT_PART_BYTES)]);
-      if (failure !== undefined) throw failed(command, [path], failure);
-    }
-  }
-
-  /**
-   * Asks the server. That a command failed is seen by what the server writes to its standard error. Only a command that is too
-   * long for a line is on the command line of a process.
-   */
-  async #remote(
-    command: string,
-    args: readonly (string | Buffer)[],
-  ): Promise<{ output: Buffer; failure?: string }> {
+  /** Asks the server. Only a command that is too long for a line is on the command line of a process. */
+  async #remote(command: string, args: readonly string[]): Promise<Answer> {
     const timeoutMs = command === "debug" ? SCRIPT_MS : COMMAND_MS;
     const line = commandLine(command, args);
-    const output =
-      line === undefined
-        ? await this.#alone([`--remote=${this.#pid}`, "--", `-${command}`, ...args.map(String)], timeoutMs)
-        : await this.#client.ask(line, { timeoutMs, signal: this.#signal });
+    if (line !== undefined) return await this.#ask(line, timeoutMs);
+    const words = [`--remote=${this.#pid}`, "--", `-${command}`, ...args];
+    return await this.#withFailure(await this.#alone(words, timeoutMs));
+  }
+
+  async #ask(line: string, timeoutMs: number): Promise<Answer> {
+    return await this.#withFailure(await this.#client.ask(line, { timeoutMs, signal: this.#signal }));
+  }
+
+  /** That a command failed is seen by what the server writes to its standard error. */
+  async #withFailure(output: Buffer): Promise<Answer> {
     const errors = await readFile(join(this.#folder, "errors"), "utf8");
     const fresh = errors.slice(this.#errorsSeen);
     this.#errorsSeen = errors.length;
@@ -315,6 +318,19 @@ export class Guestfish implements AsyncDisposable {
     });
     return await readFile(outputFile);
   }
+}
+
+/** Commands that write a small text over what is there; undefined when commands cannot hold it. */
+function linesThatWrite(path: string, content: Buffer): string[] | undefined {
+  if (content.length > MOST_TEXT_BYTES || content.includes(0)) return undefined;
+  const lines: string[] = [];
+  for (let at = 0; at === 0 || at < content.length; at += TEXT_PART_BYTES) {
+    const part = content.subarray(at, at + TEXT_PART_BYTES);
+    const line = commandLine(at === 0 ? "write" : "write-append", [path, part]);
+    if (line === undefined) return undefined;
+    lines.push(line);
+  }
+  return lines;
 }
 
 function killProcess(pid: number): void {

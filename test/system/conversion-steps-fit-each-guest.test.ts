@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { GuestTrees } from "../../fixtures/guest-trees.ts";
 import { checkFreeSpace } from "../../src/guest/free-space.ts";
@@ -410,6 +411,25 @@ describe.skipIf(!possible)("a conversion fits its steps to the guest", () => {
       expect.stringMatching(/^\/boot\/initramfs-genkernel-x86_64: virtio_pci, virtio_blk, .*unknown/),
     ]);
     expect(files).toMatchObject([{ original: "/boot/initramfs-genkernel-x86_64.doppel-original" }]);
+  });
+
+  it("takes names and texts of a guest as they are, whatever they look like", async () => {
+    const guestfish = await trees.open("debian");
+    const long = "ä".repeat(120);
+    const path = `/etc/a"b\\c\nrm-rf "/etc" | $(x) ${[long, long, long, long, long].join("/")}`;
+    await guestfish.run("mkdir-p", dirname(path));
+    for (const text of ["", 'a "quoted\\" line\n\n', "ß\n".repeat(1200), "x".repeat(300_000), "a\0b\n"]) {
+      await guestfish.write(path, text);
+      expect(await trees.text(path)).toBe(text);
+      await guestfish.append(path, Buffer.from("end"));
+      expect(await trees.text(path)).toBe(`${text}end`);
+    }
+    const large = Buffer.alloc(3 * 1024 * 1024, "more than a message");
+    await guestfish.write(path, large);
+    expect(large.equals((await guestfish.read(path)) ?? Buffer.alloc(0))).toBe(true);
+    await expect(guestfish.run("rm", `${path}\n`)).rejects.toMatchObject({ code: "guestfs-failed" });
+    expect(await guestfish.tryRun("is-dir", "/etc")).toBe("true");
+    await guestfish.run("rm", path);
   });
 
   it("refuses what it cannot make boot, with the reason and a way out, before anything is written", async () => {

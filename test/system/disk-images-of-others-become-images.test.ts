@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DiskImage } from "../../fixtures/disks.ts";
@@ -179,6 +179,21 @@ describe.skipIf(!possible)("doppel import", () => {
       expect(code).toBe(130);
       await expectNothing("stopped");
     });
+  });
+
+  it("stopped by Ctrl-C while an appliance looks into the disks leaves no appliance", async () => {
+    const file = at("looked-into.raw");
+    const temporary = at("temporary");
+    mkdirSync(temporary);
+    await must("truncate", "--size=64M", file);
+    const words = ["import", file, "--name", "looked-into"];
+    const running = doppel.startAs({ TMPDIR: temporary }, ...words);
+    const appliances = () => must("bash", "-c", `pgrep -f 'qem[u]-system.*${temporary}/' || true`);
+    await expect.poll(appliances, { timeout: 60_000 }).not.toBe("");
+    running.child.kill("SIGINT");
+    expect((await running.ended).code).toBe(130);
+    await expect.poll(appliances, { timeout: 30_000 }).toBe("");
+    expect(readdirSync(temporary)).toEqual([]);
   });
 
   describe("refuses, for what a file names would end in the image", () => {
