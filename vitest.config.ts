@@ -36,6 +36,13 @@ const PAIRED = [
   "images-tell-what-changed-between-them",
 ];
 
+/** Emulated machines of one processor each, of which two run at once, with names and hardware addresses of their own. Longest first. */
+const PAIRED_BOOTS = [
+  "a-converted-machine-boots-on-other-hardware",
+  "every-stack-of-dracut-boots-on-other-hardware",
+  "a-real-machine-with-stacked-and-failing-disks",
+];
+
 /** The whole matrix: files of which two run at once, with machines of names and hardware addresses of their own. */
 const MATRIX = [
   "test/boot/every-stack-of-dracut-boots-on-other-hardware.test.ts",
@@ -44,18 +51,21 @@ const MATRIX = [
 
 const LIMIT_MS = 180_000;
 const BOOT_LIMIT_MS = 1_200_000;
-const files = PAIRED.map((name) => `test/system/${name}.test.ts`);
+const pathsIn = (folder: string, names: string[]) => names.map((name) => `test/${folder}/${name}.test.ts`);
+const systemFiles = pathsIn("system", PAIRED);
+const bootFiles = pathsIn("boot", PAIRED_BOOTS);
+const inOrder = [...systemFiles, ...bootFiles].map((path) => basename(path));
 const limits = (milliseconds: number) => ({ testTimeout: milliseconds, hookTimeout: milliseconds });
 
 /** Keeps the order of the lists: a long file that starts last would run by itself. */
 class LongestFirst extends BaseSequencer {
   override async sort(specifications: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification) => PAIRED.indexOf(basename(moduleId, ".test.ts"));
+    const place = ({ moduleId }: TestSpecification) => inOrder.indexOf(basename(moduleId));
     return (await super.sort(specifications)).sort((left, right) => place(left) - place(right));
   }
 }
 
-// Cheapest first; `vitest run --project NAME` runs one alone, 'system*' both of that folder.
+// Cheapest first; `vitest run --project NAME` runs one alone, 'system*' both of that folder, 'boot*' likewise.
 export default defineConfig({
   test: {
     passWithNoTests: false,
@@ -66,20 +76,23 @@ export default defineConfig({
         test: {
           name: "system",
           include: ["test/system/**/*.test.ts"],
-          exclude: files,
+          exclude: systemFiles,
           fileParallelism: false,
           ...limits(LIMIT_MS),
         },
       },
-      { test: { name: "system-paired", include: files, maxWorkers: 2, ...limits(4 * LIMIT_MS) } },
+      { test: { name: "system-paired", include: systemFiles, maxWorkers: 2, ...limits(4 * LIMIT_MS) } },
       {
         test: {
           name: "boot",
           include: ["test/boot/**/*.test.ts"],
-          exclude: MATRIX.slice(1),
+          exclude: [...bootFiles, ...MATRIX],
           fileParallelism: false,
           ...limits(BOOT_LIMIT_MS),
         },
+      },
+      {
+        test: { name: "boot-paired", include: bootFiles, maxWorkers: 2, ...limits(2 * BOOT_LIMIT_MS) },
       },
       { test: { name: "matrix", include: MATRIX, maxWorkers: 2, ...limits(2 * BOOT_LIMIT_MS) } },
     ],

@@ -18,7 +18,7 @@ describe.skipIf(!possible)("a machine without drivers for virtual hardware", () 
 
   beforeAll(async () => {
     await startLibvirt();
-    lab = await Lab.start({ ahciOnly: true, mac: MAC });
+    lab = await Lab.start({ ahciOnly: true, mac: MAC, cpus: 1 });
     await doppel.json("capture", ...lab.login, "--name", "physical", "--freeze");
     await lab.machine.stop();
   });

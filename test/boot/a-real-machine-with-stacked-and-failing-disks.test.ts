@@ -77,7 +77,7 @@ describe.skipIf(!possible)("a running machine", () => {
   const doppel = new Doppel();
 
   beforeAll(async () => {
-    lab = await Lab.start({ extraDiskBytes: [96 * MIB, 96 * MIB, 64 * MIB, 64 * MIB] });
+    lab = await Lab.start({ cpus: 1, extraDiskBytes: [96 * MIB, 96 * MIB, 64 * MIB, 64 * MIB] });
     await lab.run(STACK);
     await lab.run(BAD_DISK);
   });
