@@ -5,8 +5,7 @@ import { CLUSTER_BYTES } from "../image/cluster.ts";
 import { diffPlaces } from "../image/disk-diff.ts";
 import { DiskMap } from "../image/disk-map.ts";
 import type { OpenBlob } from "../image/disk-reader.ts";
-import { machineFactsSchema } from "../machine/facts.ts";
-import { type DiskIdentity, matchDisks } from "../machine/match-disks.ts";
+import { type DiskIdentity, identifyDisks, matchDisks } from "../machine/match-disks.ts";
 import type { ImageStore, StoredImage } from "../store/image-store.ts";
 import type { KeptCapture } from "../store/kept-captures.ts";
 import { knownClusters } from "../store/known-clusters.ts";
@@ -69,7 +68,7 @@ export class Bases implements AsyncDisposable {
     earlier: Earlier,
     warn: (message: string) => void,
   ): Promise<Bases> {
-    const now = identities(prepared);
+    const now = identifyDisks(prepared.disks, prepared.facts);
     const parentMaps = mapsOfParent(earlier.parent, now);
     // What an interrupted capture kept has in it what its own parent had, and nothing of another one.
     const kept = hasParent(store, earlier.kept, earlier.parent) ? earlier.kept : undefined;
@@ -116,7 +115,7 @@ export class Bases implements AsyncDisposable {
 
   /** What is to be kept of a capture that ended early: `maps` are of the disks that began, the others stay as they were. */
   keep(maps: readonly { digest: string }[], parent: StoredImage | undefined): KeptCapture {
-    const disks = identities(this.#prepared).flatMap((disk, index) => {
+    const disks = identifyDisks(this.#prepared.disks, this.#prepared.facts).flatMap((disk, index) => {
       const base = this.disks[index];
       const map = maps[index]?.digest ?? (base?.from === "interrupted" ? base.digest : undefined);
       return map === undefined ? [] : [{ ...disk, map }];
@@ -139,22 +138,10 @@ function hasParent(
   return store.catalog.currentDigest(kept.parent) === store.catalog.currentDigest(parent.digest);
 }
 
-function identities({ facts, disks }: Pick<PreparedCapture, "facts" | "disks">): DiskIdentity[] {
-  return disks.map(({ device, sizeBytes }) => ({ device, sizeBytes, ...serialOf(facts.block, device) }));
-}
-
-function serialOf(block: PreparedCapture["facts"]["block"], device: string): { serial?: string } {
-  const serial = block.find(({ path }) => path === device)?.serial;
-  return serial ? { serial } : {};
-}
-
 function mapsOfParent(parent: StoredImage | undefined, now: readonly DiskIdentity[]): (string | undefined)[] {
   if (!parent) return [];
   const { disks, facts, host } = parent.config.doppel;
-  const parsed = machineFactsSchema.safeParse(facts);
-  const block = parsed.success ? parsed.data.block : [];
-  const before = disks.map(({ device, sizeBytes }) => ({ device, sizeBytes, ...serialOf(block, device) }));
-  const matches = matchDisks(before, now);
+  const matches = matchDisks(identifyDisks(disks, facts), now);
   if (matches.every((match) => match === undefined)) {
     const names = now.map(({ device }) => device).join(", ");
     throw new DoppelError("parent-unrelated", `the parent, of ${host}, has no disk like ${names}`, {

@@ -1,8 +1,23 @@
+import { machineFactsSchema } from "./facts.ts";
+
 /** What a disk is known by. */
 export interface DiskIdentity {
   device: string;
   sizeBytes: number;
   serial?: string | undefined;
+}
+
+/** What disks of a machine are known by; `facts` are what was seen of it, which an image may have in another form or not at all. */
+export function identifyDisks(
+  disks: readonly { device: string; sizeBytes: number }[],
+  facts: unknown,
+): DiskIdentity[] {
+  const parsed = machineFactsSchema.safeParse(facts);
+  const block = parsed.success ? parsed.data.block : [];
+  return disks.map(({ device, sizeBytes }) => {
+    const serial = block.find(({ path }) => path === device)?.serial;
+    return { device, sizeBytes, ...(serial ? { serial } : {}) };
+  });
 }
 
 type Test = (before: DiskIdentity, now: DiskIdentity) => boolean;

@@ -1,6 +1,7 @@
 import { CLUSTER_BYTES } from "../image/cluster.ts";
 import type { ImageConfig } from "../image/config.ts";
 import { type ClusterRun, diffDisks } from "../image/disk-diff.ts";
+import { identifyDisks, matchDisks } from "../machine/match-disks.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 
 type Disk = ImageConfig["doppel"]["disks"][number];
@@ -34,7 +35,10 @@ export interface ImageDiff {
   disks: DiskDiff[];
 }
 
-/** What differs between two images, by disk and by file system, in bytes of whole clusters. Disks are matched by their names. */
+/**
+ * What differs between two images, by disk and by file system, in bytes of whole clusters. Disks are matched by their serial
+ * numbers, as a machine may name them otherwise at each start, and without these by name and size.
+ */
 export async function diffImages(
   store: ImageStore,
   left: StoredImage,
@@ -43,15 +47,19 @@ export async function diffImages(
 ): Promise<ImageDiff> {
   const before = left.config.doppel.disks;
   const after = right.config.doppel.disks;
+  const matches = matchDisks(
+    identifyDisks(before, left.config.doppel.facts),
+    identifyDisks(after, right.config.doppel.facts),
+  );
   const disks: DiskDiff[] = [];
   for (const [index, disk] of after.entries()) {
-    const other = before.findIndex(({ name }) => name === disk.name);
+    const other = matches[index] ?? -1;
     const old = before[other];
     if (!old) disks.push(alone(disk, "added"));
     else disks.push(await diffDisk(store, [left, other, old], [right, index, disk], signal));
   }
-  for (const disk of before)
-    if (!after.some(({ name }) => name === disk.name)) disks.push(alone(disk, "removed"));
+  for (const [index, disk] of before.entries())
+    if (!matches.includes(index)) disks.push(alone(disk, "removed"));
   const changedBytes = disks.reduce((sum, disk) => sum + disk.changedBytes, 0);
   return { left: left.digest, right: right.digest, changedBytes, disks };
 }
