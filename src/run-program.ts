@@ -78,9 +78,15 @@ export interface RunningProgram {
   readonly stdout: Readable;
   /** Rejects with `program-missing` when it is not installed; `code` is null when a signal ended it. */
   readonly exited: Promise<{ code: number | null; signal: string | undefined }>;
-  /** The last 16 KiB of its standard error. */
+  /** The last 16 KiB of its standard error, unless that goes elsewhere. */
   readonly stderrTail: string;
   kill(): void;
+}
+
+export interface StartOptions {
+  env?: Record<string, string>;
+  /** Where standard error goes instead of into `stderrTail`. */
+  stderrTo?: { fd: number };
 }
 
 const STDERR_TAIL_CHARACTERS = 16 * 1024;
@@ -92,8 +98,8 @@ const NOT_FOUND = 127;
  * As `startProgram`, for a server, which nothing on its standard input would tell that we were killed: the kernel kills it when
  * we end, however that comes.
  */
-export function startServer(file: string, args: string[]): RunningProgram {
-  const server = startProgram("setpriv", ["--pdeathsig", "KILL", file, ...args]);
+export function startServer(file: string, args: string[], options: StartOptions = {}): RunningProgram {
+  const server = startProgram("setpriv", ["--pdeathsig", "KILL", file, ...args], options);
   const exited = server.exited.then((how) => {
     if (how.code === NOT_FOUND) throw missing(file);
     return how;
@@ -109,14 +115,17 @@ export function startServer(file: string, args: string[]): RunningProgram {
 }
 
 /** Starts a program with an argument array; it ends when its standard input does, which is at the latest with us. */
-export function startProgram(
-  file: string,
-  args: string[],
-  options: { env?: Record<string, string> } = {},
-): RunningProgram {
-  const child = execa(file, args, { ...options, buffer: false, reject: false, stdin: "pipe", cleanup: true });
+export function startProgram(file: string, args: string[], options: StartOptions = {}): RunningProgram {
+  const child = execa(file, args, {
+    buffer: false,
+    reject: false,
+    stdin: "pipe",
+    cleanup: true,
+    ...(options.env === undefined ? {} : { env: options.env }),
+    ...(options.stderrTo === undefined ? {} : { stderr: stderrOption(options.stderrTo) }),
+  });
   let stderr = "";
-  child.stderr.on("data", (chunk: Buffer) => {
+  child.stderr?.on("data", (chunk: Buffer) => {
     stderr = `${stderr}${chunk.toString("utf8")}`.slice(-STDERR_TAIL_CHARACTERS);
   });
   // A write after the program has ended: `exited` tells what happened.

@@ -1,10 +1,9 @@
 import assert from "node:assert";
-import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DoppelError, EXIT } from "../errors.ts";
-import { runProgram } from "../run-program.ts";
-import { commandLine, GuestfishClient } from "./guestfish-client.ts";
+import { type Answer, commandLine, GuestfishClient } from "./guestfish-client.ts";
 
 /** A disk to look into: an NBD export on a Unix socket. */
 export interface GuestDisk {
@@ -13,14 +12,9 @@ export interface GuestDisk {
   writable: boolean;
 }
 
-const START_MS = 300_000;
 const COMMAND_MS = 600_000;
-const EXIT_MS = 60_000;
 /** A script that goes through every file of a guest. */
 const SCRIPT_MS = 24 * 3600 * 1000;
-/** Encrypted devices for which keys are held ready. */
-const MOST_DEVICES = 64;
-const PIPE_BYTES = 60_000;
 const ISO_LABEL = "iso";
 /** The device of the `iso` that an appliance was started with. */
 export const ISO_DEVICE = `/dev/disk/guestfs/${ISO_LABEL}`;
@@ -35,39 +29,26 @@ const ONE_MESSAGE_BYTES = 1024 * 1024;
 const MOST_TEXT_BYTES = 8 * 1024;
 const TEXT_PART_BYTES = 1024;
 
-/** What a command printed, and why it failed if it did. */
-interface Answer {
-  output: Buffer;
-  failure?: string;
-}
-
 /**
- * One libguestfs appliance, driven through `guestfish --remote`. Nothing that a guest holds is ever read as a command, and the
- * guest's own programs run only when a command says so.
+ * One libguestfs appliance, driven through guestfish. Nothing that a guest holds is ever read as a command, and the guest's own
+ * programs run only when a command says so.
  */
 export class Guestfish implements AsyncDisposable {
   readonly #folder: string;
-  readonly #env: Record<string, string>;
-  readonly #pid: string;
-  readonly #signal: AbortSignal | undefined;
-  readonly #keyCount: number;
   readonly #client: GuestfishClient;
-  /** How much of the server's errors belongs to earlier commands. */
-  #errorsSeen = 0;
+  readonly #keys: readonly string[];
+  readonly #signal: AbortSignal | undefined;
 
   private constructor(
     folder: string,
-    env: Record<string, string>,
-    pid: string,
+    client: GuestfishClient,
+    keys: readonly string[],
     signal: AbortSignal | undefined,
-    keyCount: number,
   ) {
     this.#folder = folder;
-    this.#env = env;
-    this.#pid = pid;
+    this.#client = client;
+    this.#keys = keys;
     this.#signal = signal;
-    this.#keyCount = keyCount;
-    this.#client = new GuestfishClient(pid, env);
   }
 
   /**
@@ -85,6 +66,7 @@ export class Guestfish implements AsyncDisposable {
     },
   ): Promise<Guestfish> {
     const keys = options.keys ?? [];
+    keys.forEach(checkKey);
     const folder = await mkdtemp(join(tmpdir(), "doppel-guest-"));
     const env = {
       LC_ALL: "C",
@@ -94,40 +76,25 @@ export class Guestfish implements AsyncDisposable {
       LIBGUESTFS_CACHEDIR: "/var/tmp",
       ...(options.useTcg ? { LIBGUESTFS_BACKEND_SETTINGS: "force_tcg" } : {}),
     };
-    const errors = await open(join(folder, "errors"), "ax", 0o600);
+    const client = await GuestfishClient.start(join(folder, "errors"), env);
+    const guestfish = new Guestfish(folder, client, keys, options.signal);
     try {
-      const listening = await runProgram("guestfish", ["--listen", "--keys-from-stdin"], {
-        env,
-        input: keyLines(keys),
-        timeoutMs: START_MS,
-        stderrTo: errors,
-      });
-      const pid = /GUESTFISH_PID=(\d+)/.exec(listening.stdout)?.[1];
-      if (!pid) throw new DoppelError("guestfs-failed", "guestfish does not listen");
-      const guestfish = new Guestfish(folder, env, pid, options.signal, keys.length);
-      try {
-        for (const disk of disks) await guestfish.#addDisk(disk);
-        if (options.iso !== undefined)
-          await guestfish.run("add-drive", options.iso, "format:raw", "readonly:true", `label:${ISO_LABEL}`);
-        if (options.scratch !== undefined)
-          await guestfish.run("add-drive", options.scratch, "format:raw", `label:${SCRATCH_LABEL}`);
-        await guestfish.run("run");
-        return guestfish;
-      } catch (error) {
-        await guestfish[Symbol.asyncDispose]();
-        throw error;
-      }
+      for (const disk of disks) await guestfish.#addDisk(disk);
+      if (options.iso !== undefined)
+        await guestfish.run("add-drive", options.iso, "format:raw", "readonly:true", `label:${ISO_LABEL}`);
+      if (options.scratch !== undefined)
+        await guestfish.run("add-drive", options.scratch, "format:raw", `label:${SCRATCH_LABEL}`);
+      await guestfish.run("run");
+      return guestfish;
     } catch (error) {
-      await rm(folder, { recursive: true, force: true });
+      await guestfish[Symbol.asyncDispose]();
       throw error;
-    } finally {
-      await errors.close();
     }
   }
 
   /** Runs a command; returns what it prints, without the last line break. Throws `guestfs-failed`. */
   async run(command: string, ...args: string[]): Promise<string> {
-    const { output, failure } = await this.#remote(command, args);
+    const { output, failure } = await this.#try(command, args);
     if (failure === undefined) return textOf(output);
     throw failed(command, args, failure);
   }
@@ -146,7 +113,7 @@ export class Guestfish implements AsyncDisposable {
 
   /** As `run`; undefined when the command fails. */
   async tryRun(command: string, ...args: string[]): Promise<string | undefined> {
-    const { output, failure } = await this.#remote(command, args);
+    const { output, failure } = await this.#try(command, args);
     return failure === undefined ? textOf(output) : undefined;
   }
 
@@ -236,18 +203,18 @@ export class Guestfish implements AsyncDisposable {
     await rm(local);
   }
 
-  /**
-   * Opens an encrypted device as /dev/mapper/NAME with one of the keys; false when none fits. For at most 64
-   * devices in the life of an appliance.
-   */
+  /** Opens an encrypted device as /dev/mapper/NAME with one of the keys; false when none fits. */
   async openEncrypted(device: string, name: string): Promise<boolean> {
-    let opened = false;
-    // Every key is asked for, so that the next device meets the first one again.
-    for (let key = 0; key < this.#keyCount; key++) {
-      const result = await this.tryRun("cryptsetup-open", device, opened ? `${name}-again` : name);
-      opened ||= result !== undefined;
-    }
-    return opened;
+    for (const key of this.#keys)
+      if ((await this.tryWithKey(key, "cryptsetup-open", device, name)) !== undefined) return true;
+    return false;
+  }
+
+  /** As `tryRun`, of a command that asks for a key: it must, else the key would be read as a command. */
+  async tryWithKey(key: string, command: string, ...args: string[]): Promise<string | undefined> {
+    checkKey(key);
+    const { output, failure } = await this.#ask(lineOf(command, args), COMMAND_MS, key);
+    return failure === undefined ? textOf(output) : undefined;
   }
 
   /** Unmounts everything, so that all is on the disks, and ends the appliance. */
@@ -258,11 +225,7 @@ export class Guestfish implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#client.end();
-    const words = [`--remote=${this.#pid}`, "--", "exit"];
-    // It hears when its command has ended, which after an abort may be long.
-    const end = this.#signal?.aborted ? undefined : await this.#alone(words, EXIT_MS).catch(() => undefined);
-    if (end === undefined) killProcess(Number(this.#pid));
+    await this.#client.end(this.#signal?.aborted === true);
     await rm(this.#folder, { recursive: true, force: true });
   }
 
@@ -280,49 +243,30 @@ export class Guestfish implements AsyncDisposable {
 
   /** Bytes that a command prints. */
   async #bytes(command: string, ...args: string[]): Promise<Buffer> {
-    const { output, failure } = await this.#remote(command, args);
+    const { output, failure } = await this.#try(command, args);
     if (failure === undefined) return output;
     throw failed(command, args, failure);
   }
 
-  /** Asks the server. Only a command that is too long for a line is on the command line of a process. */
-  async #remote(command: string, args: readonly string[]): Promise<Answer> {
-    const timeoutMs = command === "debug" ? SCRIPT_MS : COMMAND_MS;
-    const line = commandLine(command, args);
-    if (line !== undefined) return await this.#ask(line, timeoutMs);
-    const words = [`--remote=${this.#pid}`, "--", `-${command}`, ...args];
-    return await this.#withFailure(await this.#alone(words, timeoutMs));
+  async #try(command: string, args: readonly string[]): Promise<Answer> {
+    return await this.#ask(lineOf(command, args), command === "debug" ? SCRIPT_MS : COMMAND_MS);
   }
 
-  async #ask(line: string, timeoutMs: number): Promise<Answer> {
-    return await this.#withFailure(await this.#client.ask(line, { timeoutMs, signal: this.#signal }));
+  async #ask(line: string, timeoutMs: number, key?: string): Promise<Answer> {
+    const options = { timeoutMs, signal: this.#signal, ...(key === undefined ? {} : { key }) };
+    return await this.#client.ask(line, options);
   }
+}
 
-  /** That a command failed is seen by what the server writes to its standard error. */
-  async #withFailure(output: Buffer): Promise<Answer> {
-    const errors = await readFile(join(this.#folder, "errors"), "utf8");
-    const fresh = errors.slice(this.#errorsSeen);
-    this.#errorsSeen = errors.length;
-    const failed = fresh.split("\n").some((text) => text !== "" && !/^(?:libguestfs: )?warning:/.test(text));
-    return failed ? { output, failure: explain(fresh) } : { output };
-  }
-
-  /** Asks the server by a process for this command alone. */
-  async #alone(words: string[], timeoutMs: number): Promise<Buffer> {
-    const outputFile = join(this.#folder, "output");
-    await runProgram("guestfish", words, {
-      env: this.#env,
-      timeoutMs,
-      outputFile,
-      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
-    });
-    return await readFile(outputFile);
-  }
+function lineOf(command: string, args: readonly string[]): string {
+  const line = commandLine(command, args);
+  if (line === undefined) throw failed(command, args, "its words are too long for guestfish");
+  return line;
 }
 
 /** Commands that write a small text over what is there; undefined when commands cannot hold it. */
 function linesThatWrite(path: string, content: Buffer): string[] | undefined {
-  if (content.length > MOST_TEXT_BYTES || content.includes(0)) return undefined;
+  if (content.length > MOST_TEXT_BYTES) return undefined;
   const lines: string[] = [];
   for (let at = 0; at === 0 || at < content.length; at += TEXT_PART_BYTES) {
     const part = content.subarray(at, at + TEXT_PART_BYTES);
@@ -333,46 +277,21 @@ function linesThatWrite(path: string, content: Buffer): string[] | undefined {
   return lines;
 }
 
-function killProcess(pid: number): void {
-  try {
-    process.kill(pid, "SIGTERM");
-  } catch {
-    // It has ended.
-  }
-}
-
 function textOf(output: Buffer): string {
   return output.toString("utf8").replace(/\r?\n$/, "");
 }
 
-/**
- * What guestfish reads when it asks for a key: a line each time, the keys in turn. A pipe holds this much without a
- * reader, so that nothing secret is in a file or an argument.
- */
-function keyLines(keys: readonly string[]): string {
-  for (const key of keys) {
-    if (/[\n\0]/.test(key)) {
-      throw new DoppelError("key-unusable", "a key with a line break or a zero byte in it cannot be used", {
-        hint: "add a passphrase to the volume: cryptsetup luksAddKey",
-        exitCode: EXIT.usage,
-      });
-    }
-  }
-  const round = keys.map((key) => `${key}\n`).join("");
-  return round.repeat(Math.min(MOST_DEVICES, Math.floor(PIPE_BYTES / Math.max(1, round.length))));
+/** guestfish reads a key as a line, so that nothing secret is in a file or an argument. */
+function checkKey(key: string): void {
+  if (!/[\n\0]/.test(key)) return;
+  throw new DoppelError("key-unusable", "a key with a line break or a zero byte in it cannot be used", {
+    hint: "add a passphrase to the volume: cryptsetup luksAddKey",
+    exitCode: EXIT.usage,
+  });
 }
 
 function failed(command: string, args: readonly string[], why: string): DoppelError {
   return new DoppelError("guestfs-failed", `${command} failed in the guest: ${why}`, {
     details: { command, args: args.slice(0, 2) },
   });
-}
-
-function explain(errors: string): string {
-  return errors
-    .replace(/^libguestfs: error: /gm, "")
-    .trim()
-    .split("\n")
-    .slice(-3)
-    .join("; ");
 }

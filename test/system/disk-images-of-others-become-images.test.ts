@@ -181,25 +181,29 @@ describe.skipIf(!possible)("doppel import", () => {
     });
   });
 
-  it("stopped by Ctrl-C while an appliance looks into the disks leaves no appliance", async () => {
-    const file = at("looked-into.raw");
-    const temporary = at("temporary");
-    mkdirSync(temporary);
-    await must("truncate", "--size=64M", file);
-    const words = ["import", file, "--name", "looked-into"];
-    const running = doppel.startAs({ TMPDIR: temporary }, ...words);
-    // Seconds of processor time that each has taken: one that has just been started ends for other reasons.
-    const appliances = async () =>
-      (await must("ps", "-eo", "times=,args="))
-        .split("\n")
-        .filter((line) => line.includes("qemu-system") && line.includes(`${temporary}/`))
-        .map((line) => Number.parseInt(line, 10));
-    await expect.poll(async () => Math.max(...(await appliances())), { timeout: 60_000 }).toBeGreaterThan(1);
-    running.child.kill("SIGINT");
-    expect((await running.ended).code).toBe(130);
-    await expect.poll(appliances, { timeout: 30_000 }).toEqual([]);
-    expect(readdirSync(temporary)).toEqual([]);
-  });
+  it.each(["SIGINT", "SIGKILL"] as const)(
+    "ended by %s while an appliance looks into the disks leaves no appliance",
+    async (signal) => {
+      const file = at("looked-into.raw");
+      const temporary = at(`temporary-${signal}`);
+      mkdirSync(temporary);
+      await must("truncate", "--size=64M", file);
+      const running = doppel.startAs({ TMPDIR: temporary }, "import", file, "--name", "looked-into");
+      // Seconds of processor time that each has taken: one that has just been started ends for other reasons.
+      const appliances = async () =>
+        (await must("ps", "-eo", "times=,args="))
+          .split("\n")
+          .filter((line) => line.includes("qemu-system") && line.includes(`${temporary}/`))
+          .map((line) => Number.parseInt(line, 10));
+      await expect
+        .poll(async () => Math.max(...(await appliances())), { timeout: 60_000 })
+        .toBeGreaterThan(1);
+      running.child.kill(signal);
+      expect((await running.ended).code).toBe(signal === "SIGINT" ? 130 : -1);
+      await expect.poll(appliances, { timeout: 30_000 }).toEqual([]);
+      if (signal === "SIGINT") expect(readdirSync(temporary)).toEqual([]);
+    },
+  );
 
   describe("refuses, for what a file names would end in the image", () => {
     it.each(["qcow2", "qcow", "qed"])("a %s with a backing file", async (driver) => {

@@ -44,7 +44,7 @@ describe.skipIf(!possible)("an encrypted disk of a guest", () => {
     );
     await using guestfish = await start([KEY]);
     await guestfish.run("part-disk", "/dev/sda", "gpt");
-    await guestfish.run("luks-format", "/dev/sda1", "0");
+    expect(await guestfish.tryWithKey(KEY, "luks-format", "/dev/sda1", "0")).toBe("");
     expect(await guestfish.openEncrypted("/dev/sda1", "inner")).toBe(true);
     await guestfish.run("pvcreate", "/dev/mapper/inner");
     await guestfish.run("vgcreate", "vg", "/dev/mapper/inner");
