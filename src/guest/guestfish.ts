@@ -100,8 +100,9 @@ export class Guestfish implements AsyncDisposable {
   }
 
   /**
-   * Runs a script in the shell of the appliance, which is not the guest's: its file systems are below /sysroot. Never with words
-   * that come from a guest, and without quotes: a backslash does. Throws `guestfs-failed` when it does not end well.
+   * Runs a script in the shell of the appliance, which is not the guest's: its file systems are below /sysroot, and disks may have
+   * other names than commands know them by. Never with words that come from a guest, and without quotes: a backslash does. Throws
+   * `guestfs-failed` when it does not end well.
    */
   async script(text: string): Promise<void> {
     // guestfish takes the argument for a list of words, drops quotes, and puts a blank between each two for the shell.

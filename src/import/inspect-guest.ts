@@ -14,7 +14,7 @@ export interface GuestFindings {
   block: BlockDevice[];
 }
 
-const ESP_TYPES = new Set(["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0xef"]);
+const ESP_TYPES = new Set(["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0xEF"]);
 const BIOS_BOOT_TYPE = "21686148-6449-6E6F-744E-656564454649";
 
 /** As the agent names them: native/agent/facts/os.c. */
@@ -61,7 +61,7 @@ export async function inspectGuest(
 async function firmwareOf(guestfish: Guestfish): Promise<"bios" | "uefi" | undefined> {
   const types = (await partitionTypes(guestfish)).map(({ type }) => type);
   if (types.length === 0) return undefined;
-  const hasEsp = types.some((type) => ESP_TYPES.has(type));
+  const hasEsp = types.some((type) => type !== undefined && ESP_TYPES.has(type));
   return hasEsp && !types.includes(BIOS_BOOT_TYPE) ? "uefi" : "bios";
 }
 

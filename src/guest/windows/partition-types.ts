@@ -1,17 +1,22 @@
 import type { Guestfish } from "../guestfish.ts";
 
-/** A partition of what sfdisk(8) writes with --dump; its name, which anybody could have given it, comes behind its type. */
-const PARTITION = /^(\/dev\/[a-z0-9]+) : .*?\btype=([0-9A-Fa-f-]+)/;
-
-/** Partitions and their types: a GUID in upper case of GPT, `0x7` and so on of MBR. */
-export async function partitionTypes(guestfish: Guestfish): Promise<{ device: string; type: string }[]> {
+/** Partitions and their types: a GUID in upper case of GPT, `0x7` and so on of MBR; undefined of what has none. */
+export async function partitionTypes(
+  guestfish: Guestfish,
+): Promise<{ device: string; type: string | undefined }[]> {
   const found = [];
-  for (const disk of await guestfish.lines("list-devices")) {
-    // One program for all partitions: libguestfs's own commands start two for each, a second where processors are emulated.
-    for (const line of await guestfish.lines("debug", "sh", `sfdisk --dump ${disk} 2>/dev/null || true`)) {
-      const [, device = "", type = ""] = PARTITION.exec(line) ?? [];
-      if (device !== "") found.push({ device, type: type.includes("-") ? type.toUpperCase() : `0x${type}` });
-    }
-  }
+  for (const device of await guestfish.lines("list-partitions"))
+    found.push({ device, type: (await typeOf(guestfish, device))?.toUpperCase().replace(/^0X/, "0x") });
   return found;
+}
+
+/** By one command where that knows it; libguestfs's own need four, of two programs each: a second where processors are emulated. */
+async function typeOf(guestfish: Guestfish, device: string): Promise<string | undefined> {
+  const [, type] = /^PART_ENTRY_TYPE: (.+)$/m.exec((await guestfish.tryRun("blkid", device)) ?? "") ?? [];
+  if (type !== undefined) return type;
+  // blkid says nothing of a partition that could hold one or another file system.
+  const disk = await guestfish.run("part-to-dev", device);
+  const number = await guestfish.run("part-to-partnum", device);
+  const isGpt = (await guestfish.tryRun("part-get-parttype", disk)) === "gpt";
+  return await guestfish.tryRun(isGpt ? "part-get-gpt-type" : "part-get-mbr-id", disk, number);
 }

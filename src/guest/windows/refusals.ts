@@ -17,7 +17,7 @@ export async function checkWindowsVolume(
   device: string,
   partitions: Awaited<ReturnType<typeof partitionTypes>>,
 ): Promise<void> {
-  const dynamic = partitions.find(({ type }) => DYNAMIC.includes(type));
+  const dynamic = partitions.find(({ type }) => type !== undefined && DYNAMIC.includes(type));
   if (dynamic)
     throw refused(
       `${dynamic.device} of the guest is a part of a dynamic disk`,
