@@ -36,20 +36,18 @@ export class GuestfishClient {
   readonly #program: RunningProgram;
   readonly #errors: FileHandle;
   #errorBytes = 0;
-  #ended = false;
+  /** Why there is no guestfish any more. */
+  #ended: unknown;
   #reading: Output | undefined;
 
   private constructor(program: RunningProgram, errors: FileHandle) {
     this.#program = program;
     this.#errors = errors;
-    const end = () => {
-      this.#ended = true;
-      this.#reading?.fail(gone("it ended"));
+    const end = (why: unknown) => {
+      this.#ended = why;
+      this.#reading?.fail(why);
     };
-    program.exited.then(end, (error: unknown) => {
-      this.#ended = true;
-      this.#reading?.fail(error);
-    });
+    program.exited.then(() => end(gone("it ended")), end);
     program.stdout.on("data", (chunk: Buffer) => this.#reading?.take(chunk));
   }
 
@@ -70,9 +68,9 @@ export class GuestfishClient {
   ): Promise<Answer> {
     const { signal, timeoutMs, key } = options;
     signal?.throwIfAborted();
+    if (this.#ended !== undefined) throw this.#ended;
     const reading = new Output();
     this.#reading = reading;
-    if (this.#ended) reading.fail(gone("it ended before"));
     const abort = () => reading.fail(signal?.reason);
     const late = () =>
       reading.fail(new DoppelError("program-timeout", `guestfish did not answer in ${timeoutMs / 1000} s`));

@@ -94,9 +94,7 @@ export class Guestfish implements AsyncDisposable {
 
   /** Runs a command; returns what it prints, without the last line break. Throws `guestfs-failed`. */
   async run(command: string, ...args: string[]): Promise<string> {
-    const { output, failure } = await this.#try(command, args);
-    if (failure === undefined) return textOf(output);
-    throw failed(command, args, failure);
+    return textOf(await this.#bytes(command, ...args));
   }
 
   /**

@@ -14,7 +14,7 @@ export interface GuestFindings {
   block: BlockDevice[];
 }
 
-const ESP_TYPES = new Set(["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0xEF"]);
+const ESP_TYPES = new Set(["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0xef"]);
 const BIOS_BOOT_TYPE = "21686148-6449-6E6F-744E-656564454649";
 
 /** As the agent names them: native/agent/facts/os.c. */

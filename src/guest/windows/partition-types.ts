@@ -5,8 +5,10 @@ export async function partitionTypes(
   guestfish: Guestfish,
 ): Promise<{ device: string; type: string | undefined }[]> {
   const found = [];
-  for (const device of await guestfish.lines("list-partitions"))
-    found.push({ device, type: (await typeOf(guestfish, device))?.toUpperCase().replace(/^0X/, "0x") });
+  for (const device of await guestfish.lines("list-partitions")) {
+    const type = await typeOf(guestfish, device);
+    found.push({ device, type: type?.startsWith("0x") ? type : type?.toUpperCase() });
+  }
   return found;
 }
 
