@@ -12,6 +12,7 @@ const PAIRED = [
   "map-readers-survive-mutated-disks",
   "images-that-are-not-trusted-are-refused",
   "maps-never-miss-a-used-block",
+  "users-are-served-wherever-a-switch-is-killed",
   "encrypted-disks-open-with-their-key",
   "conversion-steps-fit-each-guest",
   "a-restore-comes-to-a-sound-end-wherever-it-is-killed",

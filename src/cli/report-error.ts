@@ -1,4 +1,4 @@
-import { abortReason, DoppelError, EXIT, type ExitCode, messageOf } from "../errors.ts";
+import { abortReason, DoppelError, EXIT, type ExitCode, messageOf, systemErrorCode } from "../errors.ts";
 
 /** Prints an error on stderr, one line and its hint, and returns the exit code. */
 export function reportError(thrown: unknown, options: { verbose: boolean; interrupted: boolean }): ExitCode {
@@ -14,7 +14,7 @@ export function describeError(error: unknown, verbose: boolean): string {
   if (error instanceof DoppelError) {
     lines.push(`doppel: ${oneLine(error.message)} [${error.code}]${error.hint ? ` - ${error.hint}` : ""}`);
   } else {
-    lines.push(`doppel: ${oneLine(messageOf(error))} [unexpected]`);
+    lines.push(`doppel: ${oneLine(plainMessage(error))} [${systemErrorCode(error) ?? "unexpected"}]`);
   }
   if (verbose) {
     let cause = error instanceof Error ? error.cause : undefined;
@@ -25,6 +25,13 @@ export function describeError(error: unknown, verbose: boolean): string {
     if (error instanceof Error && !(error instanceof DoppelError) && error.stack) lines.push(error.stack);
   }
   return lines.join("\n");
+}
+
+/** Of a system error that names a file, the file and what is wrong: Node's own begins with the code and ends with the call. */
+function plainMessage(error: unknown): string {
+  const message = messageOf(error);
+  const [, what, file] = /^E[A-Z0-9_]+: (.*), \w+ '(.*)'$/s.exec(message) ?? [];
+  return what === undefined ? message : `${file}: ${what}`;
 }
 
 /** Messages may carry what another machine said: line breaks are joined, other control characters dropped. */

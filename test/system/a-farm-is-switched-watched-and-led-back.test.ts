@@ -6,7 +6,7 @@ import { Users, WebServer } from "../../fixtures/farm/web.ts";
 import { SmallDisk } from "../../fixtures/small-disk.ts";
 import { AFTER_SWITCH, BEFORE_SWITCH, openRouter, WITHOUT_OLD } from "../../src/farm/routers/index.ts";
 import type { Router } from "../../src/farm/routers/router.ts";
-import { packageRoot, possible, runCommand } from "./doppel.ts";
+import { must, packageRoot, possible, runCommand } from "./doppel.ts";
 import { FarmLab, sshSettings } from "./farm-lab.ts";
 
 /** What the way back is called while it is done. */
@@ -52,6 +52,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     switching: Record<string, unknown> = WATCH,
     ssh: { ssh?: string } = { ssh: "old-web1" },
     others: unknown[] = [],
+    more: Record<string, unknown> = {},
   ): void {
     const { port } = haproxy;
     const { name, socket, map, backends } = haproxy.config;
@@ -80,6 +81,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
         },
       ],
       switch: switching,
+      ...more,
     });
   }
 
@@ -98,10 +100,13 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     await using users = new Users(haproxy.port, SITE.live, 8, { paceMs: 5 });
     await users.more(200);
     expect((await lab.run("switch", "--dry-run")).stdout).toMatch(
-      /to do +measure how the old version does.*\n.*later +give the site's users the new version/,
+      /to do +rehearse the way back.*\n.*later +measure how the old version does[\s\S]*later +give the site's users the new version/,
     );
     expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH });
     const { steps } = await lab.json("switch");
+    expect(steps).toContainEqual(
+      expect.objectContaining({ step: "switch/warm", result: { asked: expect.any(Number) } }),
+    );
     expect(steps).toContainEqual(
       expect.objectContaining({
         step: "switch/watch",
@@ -184,8 +189,9 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     await users.more(100);
     const switching = lab.doppel.start("farm", "switch", lab.file);
     await expect
-      .poll(async () => (await router.statistics()).sides.new.requests, { timeout: 60_000, interval: 20 })
-      .toBeGreaterThan(100);
+      .poll(async () => (await router.probe()).runtime, { timeout: 60_000, interval: 20 })
+      .toEqual(AFTER_SWITCH);
+    await users.more(100, await users.report());
     await servers[1]?.control({ status: 500 });
     const { code, stderr } = await switching.ended;
     await servers[1]?.control({ status: 200 });
@@ -198,6 +204,67 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     const failed = (await users.report()).failed;
     process.stderr.write(`${failed} failed requests until users had the old version again\n`);
     expect(failed).toBeGreaterThan(0);
+  });
+
+  it("is not switched when the new version has begun to fail since it was checked: users notice nothing (exit 3)", async () => {
+    describeFarm();
+    await check();
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
+    await users.more(100);
+    await servers[1]?.control({ status: 500 });
+    const { code, stderr } = await lab.run("switch");
+    await servers[1]?.control({ status: 200 });
+    expect(code).toBe(3);
+    expect(stderr).toMatch(
+      /the new version fails just before the switch: \/: status 500; users still have the old one \[new-version-fails\]/,
+    );
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(mailing()).toEqual(["live1"]);
+    expect(await users.report()).toMatchObject({ failed: 0, mostChanges: 0 });
+  });
+
+  it("is not switched when the way back cannot be rehearsed: a map that HAProxy would not keep (exit 3)", async () => {
+    describeFarm();
+    await check();
+    await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
+    await users.more(100);
+    const { map } = haproxy.config;
+    const before = haproxy.mapFile;
+    // Nothing can be renamed over a file that is mounted by itself.
+    await must("mount", "--bind", map, map);
+    const { code, stderr } = await lab.run("switch").finally(() => must("umount", map));
+    expect({ code, stderr }).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(
+        /the way back could not be rehearsed with the shadow address: .*EBUSY.*; users still have the old version \[way-back-fails\]/,
+      ),
+    });
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(haproxy.mapFile).toBe(before);
+    expect(await users.report()).toMatchObject({ failed: 0, mostChanges: 0 });
+  });
+
+  it("is led back at once when its users would not get the new version at the site's own address (exit 1)", async () => {
+    const at = (port = 0) => ({ connect: `127.0.0.1:${port}` });
+    // Somebody has put another router before those of the file.
+    const sites = {
+      live: { url: `http://${SITE.live}`, ...at(servers[0]?.port) },
+      shadow: { url: `http://${SITE.shadow}`, ...at(haproxy.port) },
+    };
+    describeFarm(WATCH, { ssh: "old-web1" }, [], {
+      sites,
+      checks: [{ kind: "http", name: "front", contains: "2" }],
+    });
+    await check();
+    const { code, stderr } = await lab.run("switch");
+    expect({ code, stderr }).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(
+        "the new version fails at the site's own address, users have the old one again: front: status 200, but the body lacks '2' [switched-back]",
+      ),
+    });
+    expect(await router.probe()).toMatchObject({ runtime: BEFORE_SWITCH, persisted: BEFORE_SWITCH });
+    expect(mailing()).toEqual(["live1"]);
   });
 
   it("is not switched when nothing tells how to turn off what may run on one side only", async () => {

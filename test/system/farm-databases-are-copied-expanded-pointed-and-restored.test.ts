@@ -79,14 +79,14 @@ describe.skipIf(!possible || !PostgresServer.available() || !MariadbServer.avail
     };
 
     function describeFarm(): void {
-      const { port } = site.address() as AddressInfo;
+      const connect = `127.0.0.1:${(site.address() as AddressInfo).port}`;
       const oldSuite = `test ! -e old-fails && echo "$DOPPEL_DATABASE_URL" | grep -q /orders_doppel_copy`;
       lab.describe({
         sites: {
-          live: { url: "http://shop.test" },
+          live: { url: "http://shop.test", connect },
           shadow: {
             url: "http://next.shop.test",
-            connect: `127.0.0.1:${port}`,
+            connect,
             identify: { header: "X-Box" },
           },
         },

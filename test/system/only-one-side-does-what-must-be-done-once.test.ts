@@ -41,7 +41,10 @@ describe.skipIf(!possible)("a mailer that must run on one side only", () => {
     const connect = `127.0.0.1:${(site.address() as AddressInfo).port}`;
     const { sshd } = lab.box("web1");
     lab.describe({
-      sites: { live: { url: "http://shop.test" }, shadow: { url: "http://next.shop.test", connect } },
+      sites: {
+        live: { url: "http://shop.test", connect },
+        shadow: { url: "http://next.shop.test", connect },
+      },
       routers: [
         {
           ...{ kind: "command", name: "edge" },
@@ -81,7 +84,7 @@ describe.skipIf(!possible)("a mailer that must run on one side only", () => {
   const closed = {
     code: 3,
     stderr: expect.stringMatching(
-      /mailer run on one side only: mailer runs on .*web1: 'doppel farm provision' keeps it off.*\[gate-closed\]/,
+      /only one side runs mailer: mailer runs on .*web1: 'doppel farm provision' keeps it off.*\[gate-closed\]/,
     ),
   };
 
@@ -95,13 +98,13 @@ describe.skipIf(!possible)("a mailer that must run on one side only", () => {
 
   it("keeps a switch back when somebody has started it on a shadow since (exit 3); nobody is led anywhere", async () => {
     writeFileSync(mailerOf("web1"), "");
-    expect((await lab.run("switch", "--dry-run")).stdout).toMatch(/gate CLOSED +mailer run on one side only/);
+    expect((await lab.run("switch", "--dry-run")).stdout).toMatch(/gate CLOSED +only one side runs mailer/);
     expect(await lab.run("switch")).toMatchObject(closed);
     expect(existsSync(mailerOf("live1"))).toBe(true);
     rmSync(mailerOf("web1"));
     expect(await lab.run("switch")).toMatchObject({ code: 0 });
     expect([existsSync(mailerOf("web1")), existsSync(mailerOf("live1"))]).toEqual([true, false]);
     // Done: it runs on one side, the new one.
-    expect((await lab.run("switch", "--dry-run")).stdout).toMatch(/gate open +mailer run on one side only/);
+    expect((await lab.run("switch", "--dry-run")).stdout).toMatch(/gate open +only one side runs mailer/);
   });
 });

@@ -62,7 +62,7 @@ for (const { kind, available, start } of KINDS) {
       await lab?.[Symbol.asyncDispose]();
     });
 
-    it("goes on by a resume after a kill at each entry of the journal; users have the new version all the time", async () => {
+    it("goes on by a resume after a kill at each entry of the journal and point of the router's change; users have the new version all the time", async () => {
       await using users = new Users(program.port, SITE.live, 4, { paceMs: 20 });
       const plan = (await operator.run("clean", "--dry-run")).stdout;
       expect(plan).toMatch(/gate open +users have the new version/);
@@ -83,7 +83,8 @@ for (const { kind, available, start } of KINDS) {
         // As before it, for the next kill.
         if (killed !== undefined) await changeRouting([router], { from: WITHOUT_OLD, to: AFTER_SWITCH });
       }
-      expect(moments).toContain("after step-started of clean/routers");
+      for (const moment of ["step-started of clean/routers", `${program.config.name} has committed`])
+        expect(moments).toContain(`after ${moment}`);
       expect(await users.report()).toMatchObject({
         failed: 0,
         lostSessions: 0,

@@ -5,7 +5,7 @@ import type { FarmDatabase, SqlDatabase } from "../file/databases.ts";
 import type { Evidence } from "../journal/entry.ts";
 import { runRemote } from "../machines/remote.ts";
 import type { Shadow } from "../machines/shadow.ts";
-import { type Cell, expectedCells } from "./cells.ts";
+import { type Cell, expectedCells, OUTSIDE } from "./cells.ts";
 import { fromInside, fromOutside } from "./dial.ts";
 import { judgeRow } from "./judge.ts";
 import { checkShadow, reaches } from "./machine-checks.ts";
@@ -25,10 +25,19 @@ export async function runMatrix(
   const { spec } = context.farm;
   const shadows = reachShadows(context, CELL_MS, signal);
   shadows.catch(() => {});
+  await logIn(context, cells, signal);
   return await mapBounded(cells, spec.parallel, async (cell) => {
     const outcome = await lookAt(cell, context, shadows, signal);
     return { ...cell, ...outcome, time: new Date().toISOString() };
   });
+}
+
+/** What a cell takes is not how long the login to the machine takes that it looks from. One that cannot be reached fails its cells. */
+async function logIn(context: FarmContext, cells: readonly Cell[], signal: AbortSignal): Promise<void> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(CELL_MS)]);
+  const from = new Set(cells.filter((cell) => cell.from !== OUTSIDE).map((cell) => cell.from));
+  await Promise.allSettled([...from].map((box) => context.machines.shadow(box).connect(limit)));
+  signal.throwIfAborted();
 }
 
 async function lookAt(
@@ -64,7 +73,8 @@ async function ownCheck(
   signal: AbortSignal,
 ): Promise<Outcome> {
   if (check.kind === "tls") return await checkCertificate(context, check, signal);
-  if (check.kind === "http" && check.via === "site") return await checkSite(context, check, signal);
+  if (check.kind === "http" && check.via === "site")
+    return await checkSite(context, context.farm.spec.sites.shadow, check, signal);
   if (check.kind === "sql") return await checkSql(check, context, context.machines.shadow(from), signal);
   if (check.kind === "tcp" && check.from === "outside") return await checkPort(check, from, context, signal);
   return await checkShadow(check, context.machines.shadow(from), signal);

@@ -28,14 +28,16 @@ export async function askSite(
   return await ask(fromOutside, { url, connect: whereTo(site), headers, ...(ca ? { ca } : {}) }, signal);
 }
 
+/** A check of the file at one of the site's two addresses. */
 export async function checkSite(
   context: FarmContext,
+  site: Site,
   check: Extract<FarmCheck, { kind: "http" }>,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { path, status, contains, headers = {}, timeout } = check;
   return await looked(timeout, signal, async (limit) => {
-    const answer = await askSite(context, context.farm.spec.sites.shadow, path, headers, limit);
+    const answer = await askSite(context, site, path, headers, limit);
     return judgeAnswer(answer, { status, ...(contains === undefined ? {} : { contains }) });
   });
 }

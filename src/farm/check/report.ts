@@ -56,7 +56,7 @@ ${suites.join("\n")}
 function suite(kind: string, cells: readonly Evidence[]): string {
   const failures = cells.filter(({ passed }) => !passed).length;
   const cases = cells.map(({ from, to, passed, message, latencyMs, time }) => {
-    const head = `name="${escapeXml(`${from} to ${to}`)}" classname="${escapeXml(kind)}" time="${(latencyMs ?? 0) / 1000}" timestamp="${time}"`;
+    const head = `name="${escapeXml(`${from} to ${to}`)}" classname="${escapeXml(kind)}" time="${((latencyMs ?? 0) / 1000).toFixed(4)}" timestamp="${time}"`;
     return passed
       ? `    <testcase ${head}><system-out>${escapeXml(message)}</system-out></testcase>`
       : `    <testcase ${head}><failure message="${escapeXml(message)}"/></testcase>`;

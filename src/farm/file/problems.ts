@@ -35,6 +35,7 @@ function messageOf(issue: Issue, value: unknown): string {
   if (issue.code === "invalid_value") return oneOf(value, issue.values.map(String));
   if (issue.code === "invalid_union" && issue.inclusive !== false && issue.discriminator !== undefined)
     return oneOf(value, (issue.options ?? []).map(String));
+  if (issue.code === "too_small" && issue.origin === "array") return `needs at least ${issue.minimum}`;
   if (issue.code === "custom") {
     const known = (issue.params?.known ?? []) as string[];
     return issue.message + meant(String(value), known);

@@ -44,6 +44,10 @@ const switching = z.strictObject({
     .refine((share) => share === 0 || (share >= 0.01 && share < 0.995), "from 1% to 99%, or 0% for none")
     .optional()
     .describe("The share of users who go first, where the router can."),
+  rehearsal: z
+    .boolean()
+    .default(true)
+    .describe("Whether the way back is rehearsed with the shadow address before the switch."),
   drain: duration.prefault("30s").describe("How long open connections may take to end."),
   watch: duration
     .prefault("5m")

@@ -35,7 +35,7 @@ async function boxLane(context: FarmContext, box: FarmBox): Promise<Step[]> {
   const { off, provision } = context.farm.spec;
   return [
     ...(box.kind === "libvirt" ? [await shadowStep(context, box)] : []),
-    reachableStep(shadow, provision.reachable),
+    reachableStep(shadow, provision.reachable, (line) => context.tell(line)),
     ...off.map((thing) => keepOffStep(shadow, thing, `box/${box.name}/off-at-first/${thing.name}`)),
     ...(await provisioningSteps(context.farm, shadow)),
     // Once more: what was installed meanwhile may have started it.

@@ -5,6 +5,7 @@ import { oldSideGate } from "../gates/old-side.ts";
 import { switchGates } from "../gates/switch.ts";
 import type { Json } from "../journal/entry.ts";
 import { notedStep } from "../steps/databases/noted.ts";
+import { outsideStep, rehearsalStep, warmStep } from "../steps/outside.ts";
 import { handOverSteps } from "../steps/ownership.ts";
 import { canaryStep, switchStep } from "../steps/routing.ts";
 import { Baseline, drainStep, watchStep } from "../steps/watch.ts";
@@ -20,20 +21,21 @@ const switchArguments = z.object({ canary: z.number().min(0).max(1).optional() }
  * goes over once the new version has proven itself: until then a way back has nothing to do but the routers.
  */
 export async function switchFlow(context: FarmContext, args: Json): Promise<FarmFlow> {
-  const { watch } = context.farm.spec.switch;
+  const { watch, rehearsal } = context.farm.spec.switch;
   const asked = switchArguments.parse(args);
   const canary = asked.canary ?? context.farm.spec.switch.canary;
   const baseline = new Baseline(context);
   const stages: Stage[] = [];
+  if (rehearsal) stages.push({ title: "rehearsal", lanes: [[rehearsalStep(context)]] });
   const sql = context.farm.spec.databases.filter((database) => database.engine !== "commands");
   if (sql.length > 0)
     stages.push({ title: "databases", lanes: sql.map((database) => [notedStep(context, database)]) });
-  if (watch > 0) stages.push({ title: "baseline", lanes: [[baseline.step]] });
+  if (watch > 0) stages.push({ title: "baseline", lanes: [[baseline.step], [warmStep(context)]] });
   if (canary !== undefined && canary > 0) {
     const watched = watch > 0 ? [watchStep(context, baseline, canary)] : [];
     stages.push({ title: "first users", lanes: [[canaryStep(context, canary), ...watched]] });
   }
-  stages.push({ title: "switch", lanes: [[switchStep(context)]] });
+  stages.push({ title: "switch", lanes: [[switchStep(context), outsideStep(context)]] });
   if (watch > 0) stages.push({ title: "watch", lanes: [[watchStep(context, baseline)]] });
   stages.push({ title: "drain", lanes: [[drainStep(context)]] }, handOver(context));
   return {

@@ -25,7 +25,7 @@ export function additiveGate({ name }: FarmDatabase, { files }: Expansion): Gate
       );
       const refused = statements.filter((statement) => statement.verdict === "refused");
       return verdict(
-        `all ${statements.length} statements are`,
+        `${statements.length} of ${statements.length} statements are`,
         refused.map(
           ({ file, line, statement, reason, alternative }) =>
             `${file}:${line}: ${statement}: ${reason}${alternative === undefined ? "" : `; instead: ${alternative}`}`,
@@ -100,7 +100,7 @@ export function expandedGate(context: FarmContext, database: FarmDatabase, expan
 export function oneWriterGate({ machines, farm }: FarmContext, boxes: readonly string[]): Gate {
   return {
     id: `one-writer/${boxes.join(",")}`,
-    title: `${farm.spec.off.map(({ name }) => name).join(", ")} run on one side only`,
+    title: `only one side runs ${farm.spec.off.map(({ name }) => name).join(", ")}`,
     look: async (signal) => {
       const reasons: string[] = [];
       for (const box of farm.spec.boxes.filter(({ name }) => boxes.includes(name))) {
@@ -112,7 +112,7 @@ export function oneWriterGate({ machines, farm }: FarmContext, boxes: readonly s
           reasons.push(`${thing.name} runs on ${shadow.name}: 'doppel farm provision' keeps it off`);
         }
       }
-      return verdict("they do", reasons);
+      return verdict("no shadow does what its live machine does, too", reasons);
     },
   };
 }

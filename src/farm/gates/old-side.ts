@@ -3,7 +3,7 @@ import type { FarmBox } from "../file/boxes.ts";
 import { CLEAN, foldJournal, isChange } from "../journal/state.ts";
 import { AFTER_SWITCH, drainSide, WITHOUT_OLD } from "../routers/index.ts";
 import { describeState, type RouterState } from "../routers/router.ts";
-import { sameRouting } from "../routers/routing.ts";
+import { type Routing, sameRouting } from "../routers/routing.ts";
 import { OLD_MACHINE_STEP, oldDomain } from "../steps/old-machine.ts";
 import { SWITCH_STEP } from "../steps/routing.ts";
 import type { Gate } from "./gate.ts";
@@ -14,14 +14,16 @@ export function cleanGates(context: FarmContext): Gate[] {
   return [switchedGate(context), finishedGate(context), othersGate(context)];
 }
 
-/** Every router leads users to the new version, now and after a restart. */
+/** Every router leads users to the new version, now and after a restart; a `clean` that was killed may have changed one of the two. */
 function switchedGate({ routers }: FarmContext): Gate {
   return {
     id: "switched",
     title: "users have the new version",
     look: async (signal) => {
-      const isSwitched = ({ agree, runtime }: RouterState) =>
-        agree && [AFTER_SWITCH, WITHOUT_OLD].some((routing) => sameRouting(runtime, routing));
+      const leadsToNew = (found: Routing | undefined) =>
+        [AFTER_SWITCH, WITHOUT_OLD].some((routing) => sameRouting(found, routing));
+      const isSwitched = ({ runtime, persisted }: RouterState) =>
+        leadsToNew(runtime) && leadsToNew(persisted);
       const others = (await routers.probe(signal)).filter((state) => !isSwitched(state));
       return verdict("all routers say so", others.map(describeState));
     },

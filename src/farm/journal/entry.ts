@@ -102,6 +102,8 @@ const head = z.object({
   fencing: z.number(),
 });
 
+const storedEntry = head.extend({ event });
+
 /** A line of the journal. */
 export type JournalEntry = z.infer<typeof head> & { event: JournalEvent; hash: string };
 
@@ -119,5 +121,5 @@ export function entryBody(entry: z.infer<typeof head>, happened: JournalEvent): 
 
 /** Reads a stored text; throws a ZodError or SyntaxError when it is none. */
 export function parseEntry(body: string, hash: string): JournalEntry {
-  return { ...head.extend({ event }).parse(JSON.parse(body)), hash };
+  return { ...storedEntry.parse(JSON.parse(body)), hash };
 }

@@ -30,6 +30,8 @@ export interface LeaseHolder {
 export class Journal {
   readonly farm: string;
   readonly #database: Database.Database;
+  /** What was read of it: an entry is never changed, so that only new ones are read again. */
+  readonly #entries: JournalEntry[] = [];
 
   constructor(database: Database.Database, farm: string) {
     this.#database = database;
@@ -43,21 +45,9 @@ export class Journal {
 
   /** Every entry, the oldest first. Throws `journal-corrupt` (exit 4) at one that cannot be read. */
   entries(): JournalEntry[] {
-    return this.#stored().map(({ sequence, body, hash }) => {
-      try {
-        return parseEntry(body, hash);
-      } catch (cause) {
-        throw new DoppelError(
-          "journal-corrupt",
-          `entry ${sequence} of the journal of ${this.farm} cannot be read`,
-          {
-            hint: "see 'doppel farm status FARM.yaml --verify'",
-            exitCode: EXIT.different,
-            cause,
-          },
-        );
-      }
-    });
+    const after = this.#entries.at(-1)?.sequence ?? 0;
+    for (const stored of this.#stored(after)) this.#entries.push(this.#parse(stored));
+    return [...this.#entries];
   }
 
   /** Follows the chain of hashes; `known` is a head that was kept elsewhere. */
@@ -137,11 +127,28 @@ export class Journal {
     return this.#database.prepare<[string], FarmRow>("SELECT * FROM farms WHERE name = ?").get(this.farm);
   }
 
-  #stored(): StoredEntry[] {
+  /** Entries behind a sequence number, as they are in the catalog. */
+  #stored(after = 0): StoredEntry[] {
     return this.#database
-      .prepare<[string], StoredEntry>(
-        "SELECT sequence, body, hash FROM farm_entries WHERE farm = ? ORDER BY sequence",
+      .prepare<[string, number], StoredEntry>(
+        "SELECT sequence, body, hash FROM farm_entries WHERE farm = ? AND sequence > ? ORDER BY sequence",
       )
-      .all(this.farm);
+      .all(this.farm, after);
+  }
+
+  #parse({ sequence, body, hash }: StoredEntry): JournalEntry {
+    try {
+      return parseEntry(body, hash);
+    } catch (cause) {
+      throw new DoppelError(
+        "journal-corrupt",
+        `entry ${sequence} of the journal of ${this.farm} cannot be read`,
+        {
+          hint: "see 'doppel farm status FARM.yaml --verify'",
+          exitCode: EXIT.different,
+          cause,
+        },
+      );
+    }
   }
 }

@@ -60,6 +60,7 @@ export class Shadow implements Reachable, AsyncDisposable {
   }
 
   async #open(signal: AbortSignal): Promise<SshConnection> {
+    await this.#mustRun();
     const { user, port, identity, config } = this.ssh;
     const target: Target = {
       host: await this.requireAddress(),
@@ -81,6 +82,19 @@ export class Shadow implements Reachable, AsyncDisposable {
       prompt: async () => undefined,
       signal,
     });
+  }
+
+  /** A machine that libvirt does not run is not waited for. */
+  async #mustRun(): Promise<void> {
+    if (this.box.kind !== "libvirt") return;
+    // Where libvirt itself cannot be asked, the machine may answer all the same.
+    const state = await new Virsh(this.box.connect).state(this.name).catch(() => "running" as const);
+    if (state === "running") return;
+    throw new DoppelError(
+      "shadow-unreachable",
+      `the shadow ${this.name} ${state === "missing" ? "is not there" : `does not run: ${state}`}`,
+      { hint: "'doppel farm provision FARM.yaml' starts it" },
+    );
   }
 
   /** The key that the machine must show: the file's, else the one that its seed gave it. */

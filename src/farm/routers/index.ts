@@ -18,7 +18,7 @@ import type { Site } from "./routing.ts";
 export { changeRouting } from "./change-routing.ts";
 export { drainSide } from "./drain.ts";
 export { askFromOutside } from "./outside.ts";
-export { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, WITHOUT_OLD } from "./routing.ts";
+export { AFTER_SWITCH, BEFORE_SWITCH, canaryRouting, REHEARSAL, WITHOUT_OLD } from "./routing.ts";
 export { SiteWatch } from "./watch/site-watch.ts";
 export { measureBaseline, watchSwitch } from "./watch/watch.ts";
 

@@ -1,7 +1,8 @@
 import { describeRouting, type Routing, sameRouting } from "./routing.ts";
 
-/** What a router can do beyond being switched. */
-export type Ability = "canary" | "statistics" | "drain";
+/** What a router can do beyond being switched. `rehearsal`: lead the shadow address to the old side while the live one does, too. */
+export const ABILITIES = ["canary", "statistics", "drain", "rehearsal"] as const;
+export type Ability = (typeof ABILITIES)[number];
 
 /** A failure as data, for a journal. */
 export interface Problem {

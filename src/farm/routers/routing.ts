@@ -24,6 +24,9 @@ export const BEFORE_SWITCH: Routing = { live: "old", shadow: "new", canaryPercen
 /** Users have the new side; the old one can still be reached through the shadow address. */
 export const AFTER_SWITCH: Routing = { live: "new", shadow: "old", canaryPercent: 0 };
 
+/** No user is elsewhere than before the switch, but the shadow address leads to the old side, too: the way back is rehearsed with it. */
+export const REHEARSAL: Routing = { live: "old", shadow: "old", canaryPercent: 0 };
+
 /** The old side is left: nothing leads to it any more. */
 export const WITHOUT_OLD: Routing = { live: "new", shadow: "new", canaryPercent: 0 };
 

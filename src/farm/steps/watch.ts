@@ -1,11 +1,12 @@
 import { z } from "zod";
 import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
-import type { Reality, Step } from "../engine/step.ts";
+import type { Step } from "../engine/step.ts";
 import { type Json, json } from "../journal/entry.ts";
 import { AFTER_SWITCH, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
 import type { Rates } from "../routers/watch/verdict.ts";
-import { firstUsers, hasOldVersion, leadBack, SWITCH_STEP } from "./routing.ts";
+import { afterSwitchStep } from "./after-switch.ts";
+import { firstUsers, hasOldVersion, leadBack } from "./routing.ts";
 
 const BASELINE_STEP = "switch/baseline";
 /** The baseline is measured while users wait for nothing; so long at most, and no longer than a part of the watch. */
@@ -61,7 +62,7 @@ export function watchStep(context: FarmContext, baseline: Baseline, canary?: num
   const wanted = canary === undefined ? AFTER_SWITCH : firstUsers(canary);
   const whom = canary === undefined ? "" : " with the first users";
   const id = canary === undefined ? "switch/watch" : "switch/canary-watch";
-  return lookingStep(context, id, {
+  return afterSwitchStep(context, id, {
     title: `watch the new version${whom} for ${windowMs / 1000} s`,
     inputs: { windowMs, errors, latency },
     look: async (signal) => {
@@ -94,7 +95,7 @@ export function watchStep(context: FarmContext, baseline: Baseline, canary?: num
 /** Waits for what still runs on the old side; nothing is cut, and what remains in the end is told. */
 export function drainStep(context: FarmContext): Step {
   const timeoutMs = context.farm.spec.switch.drain;
-  return lookingStep(context, "switch/drain", {
+  return afterSwitchStep(context, "switch/drain", {
     title: "wait until the old version's open requests have ended",
     inputs: { timeoutMs },
     look: async (signal) => {
@@ -103,36 +104,6 @@ export function drainStep(context: FarmContext): Step {
       return { drained, remaining: asJson(remaining), waitedMs: Math.round(waitedMs) };
     },
   });
-}
-
-interface Looking {
-  title: string;
-  inputs: Json;
-  look(signal: AbortSignal): Promise<Json>;
-}
-
-/** A step that only looks: it is done once it has looked since the users were last led elsewhere. */
-function lookingStep(context: FarmContext, id: string, { title, inputs, look }: Looking): Step {
-  let seen: Json | undefined;
-  const probe = async (): Promise<Reality> => {
-    const earlier = lookedSinceSwitch(context, id) ? "looked at after the switch" : undefined;
-    const result = seen ?? earlier;
-    return result === undefined ? { state: "absent" } : { state: "done", result };
-  };
-  const run = async (signal: AbortSignal) => {
-    seen = await look(signal);
-    return seen;
-  };
-  return { id, title, inputs, undoes: "nothing: it only looks", probe, run };
-}
-
-function lookedSinceSwitch({ journal }: FarmContext, id: string): boolean {
-  const entries = journal.entries();
-  const looked = entries.findLast(
-    ({ event }) => event.kind === "step-done" && event.by === "run" && event.step === id,
-  );
-  const moved = entries.findLast(({ event }) => event.kind === "step-started" && event.step === SWITCH_STEP);
-  return looked !== undefined && looked.sequence > (moved?.sequence ?? 0);
 }
 
 /** What was measured before the switch that a killed command had made. */

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { describeError } from "../../../src/cli/report-error.ts";
 import { DoppelError } from "../../../src/errors.ts";
@@ -22,6 +23,19 @@ describe("an error for people", () => {
   it("of our own making is marked as such, and can be traced", () => {
     expect(describeError(new TypeError("x is undefined"), false)).toBe("doppel: x is undefined [unexpected]");
     expect(describeError(new TypeError("x is undefined"), true)).toContain("report-error.test.ts");
+  });
+
+  it("of the system names the file first, and what is wrong with it", () => {
+    const missing = () => readFileSync("/nowhere/farm 'x'.sql");
+    let error: unknown;
+    try {
+      missing();
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(describeError(error, false)).toBe(
+      "doppel: /nowhere/farm 'x'.sql: no such file or directory [ENOENT]",
+    );
   });
 
   it("cannot play with the terminal: what another machine said loses its control characters", () => {

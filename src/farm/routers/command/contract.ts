@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ABILITIES } from "../router.ts";
 import type { Routing, Side, Site } from "../routing.ts";
 
 /** The version of what goes over standard input and output; docs/routers.md has it. */
@@ -34,7 +35,7 @@ export const probeOutput = z.object({
   runtime: routing,
   /** What it would do after a restart; the same when left out. */
   persisted: routing.optional(),
-  abilities: z.array(z.enum(["canary", "statistics", "drain"])).default([]),
+  abilities: z.array(z.enum(ABILITIES)).default([]),
 });
 
 const count = z.int().min(0);

@@ -27,7 +27,7 @@ export interface HaproxyHost {
 /** HAProxy with the site's addresses in a map. The runtime API changes what it does, the map's file what it does after a reload. */
 export class HaproxyRouter implements Router {
   readonly name: string;
-  readonly abilities: ReadonlySet<Ability> = new Set(["canary", "statistics", "drain"]);
+  readonly abilities: ReadonlySet<Ability> = new Set(["canary", "statistics", "drain", "rehearsal"]);
   readonly #config: HaproxyConfig;
   readonly #socket: RuntimeSocket;
   readonly #runtime: RuntimeRouting;

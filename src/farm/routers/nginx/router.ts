@@ -34,7 +34,11 @@ export class NginxRouter implements Router {
 
   private constructor(config: NginxConfig, site: Site, host: NginxHost) {
     this.name = config.name;
-    this.abilities = new Set<Ability>(host.log === undefined ? ["canary"] : ["canary", "statistics"]);
+    this.abilities = new Set<Ability>([
+      "canary",
+      "rehearsal",
+      ...(host.log === undefined ? [] : (["statistics"] as const)),
+    ]);
     this.#config = config;
     this.#site = site;
     this.#folder = new SwitchFolder(host.state);
