@@ -14,8 +14,8 @@ import { faultsOfSwitching } from "./shop-faults/switch.ts";
 import { versionsNow } from "./shop-faults/versions.ts";
 
 const USERS = 24;
-/** Every tenth request is an order. */
-const HABITS = { paceMs: 200, orderEvery: 10 };
+/** Every tenth request is an order. More requests than these keep an emulated shop busy with nothing else. */
+const HABITS = { paceMs: 400, orderEvery: 10 };
 const REQUESTS_PER_SECOND = (USERS * 1000) / HABITS.paceMs;
 const LEAST_REQUESTS = 20_000;
 
