@@ -17,6 +17,10 @@ const PAIRED = [
   "conversion-steps-fit-each-guest",
   "a-restore-comes-to-a-sound-end-wherever-it-is-killed",
   "shadows-use-the-right-database-wherever-pointing-is-killed",
+  "disk-images-of-others-become-images",
+  "farm-databases-are-copied-expanded-pointed-and-restored",
+  "a-farm-is-provisioned-and-goes-on-after-a-kill",
+  "a-router-on-another-machine-is-switched-over-ssh",
   "images-tell-which-files-changed",
   "channels-move-by-promotion-alone",
   "capture-export-compare",
@@ -35,12 +39,16 @@ const PAIRED = [
   "a-reader-may-go-at-any-time",
   "old-images-go-by-rules",
   "images-tell-what-changed-between-them",
+  "the-old-version-is-left-for-good-wherever-clean-is-killed",
+  "only-one-side-does-what-must-be-done-once",
+  "a-farm-shows-who-reaches-whom",
+  "databases-of-other-kinds-are-handled-by-commands",
+  "logins-are-those-of-docker",
 ];
 
 /** Emulated machines of one processor each, of which two run at once, with names and hardware addresses of their own. Longest first. */
 const PAIRED_BOOTS = [
   "a-converted-machine-boots-on-other-hardware",
-  "every-stack-of-dracut-boots-on-other-hardware",
   "a-real-machine-with-stacked-and-failing-disks",
 ];
 

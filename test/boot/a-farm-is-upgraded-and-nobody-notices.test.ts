@@ -15,7 +15,7 @@ import { versionsNow } from "./shop-faults/versions.ts";
 
 const USERS = 24;
 /** Every tenth request is an order. More requests than these keep an emulated shop busy with nothing else. */
-const HABITS = { paceMs: 400, orderEvery: 10 };
+const HABITS = { paceMs: 600, orderEvery: 10 };
 const REQUESTS_PER_SECOND = (USERS * 1000) / HABITS.paceMs;
 const LEAST_REQUESTS = 20_000;
 

@@ -9,9 +9,6 @@ import { ThawedVm } from "./thawed-vm.ts";
 
 const STACKS = ["layered", "md", "luks", "btrfs", "lvm", "plain"] as const;
 
-/** Whether every combination is tried, some ten minutes each, and not the ones alone that every run has. */
-export const isWholeMatrix = process.env.DOPPEL_MATRIX === "all";
-
 /** Every guest that has this generator. */
 export function guestsWith(generator: Guest["generator"]): Guest[] {
   return (["bios", "uefi"] as const).flatMap((firmware) =>
