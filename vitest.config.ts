@@ -54,6 +54,7 @@ const PAIRED_BOOTS = [
 
 /** The whole matrix: files of which two run at once, with machines of names and hardware addresses of their own. */
 const MATRIX = [
+  "test/boot/an-imported-machine-boots-on-other-hardware.test.ts",
   "test/boot/every-stack-of-dracut-boots-on-other-hardware.test.ts",
   "test/boot/every-stack-of-initramfs-tools-boots-on-other-hardware.test.ts",
 ];
