@@ -26,14 +26,7 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
     servers = await Promise.all(["1", "2"].map((version) => WebServer.start(version)));
     haproxy = await Haproxy.start({ old: [servers[0]?.port ?? 0], new: [servers[1]?.port ?? 0] });
     router = await openRouter(haproxy.config, SITE);
-    const { port, user, userKey, knownHosts } = lab.box("live1").sshd;
-    const login = [
-      `Port ${port}`,
-      `User ${user}`,
-      `IdentityFile ${userKey}`,
-      `UserKnownHostsFile ${knownHosts}`,
-    ];
-    lab.write("ssh_config", `Host old-web1\nHostName 127.0.0.1\n${login.join("\n")}\n`);
+    lab.writeSshConfig("old-web1", "live1");
     writeFileSync(mailerOf("live1"), "");
     describeFarm();
   });

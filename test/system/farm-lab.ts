@@ -48,6 +48,14 @@ export class FarmLab implements AsyncDisposable {
     writeFileSync(this.at(name), content);
   }
 
+  /** Writes ssh_config beside the farm file, by which `host` is the machine of a box. */
+  writeSshConfig(host: string, box: string): void {
+    const { port, user, userKey, knownHosts } = this.box(box).sshd;
+    const login = [`Port ${port}`, `User ${user}`, `IdentityFile ${userKey}`];
+    const lines = [`Host ${host}`, "HostName 127.0.0.1", ...login, `UserKnownHostsFile ${knownHosts}`];
+    this.write("ssh_config", `${lines.join("\n")}\n`);
+  }
+
   /** Writes farm.yaml: the boxes, and what a test adds or replaces. */
   describe(more: Record<string, unknown> = {}): void {
     const farm = {

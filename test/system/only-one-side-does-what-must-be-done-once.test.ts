@@ -16,10 +16,7 @@ describe.skipIf(!possible)("a mailer that must run on one side only", () => {
   beforeAll(async () => {
     // The live machine is one more sshd: it is no box of the farm.
     [lab, site] = await Promise.all([FarmLab.start("web1", "live1"), startSite(() => ["web1"])]);
-    const live = lab.box("live1").sshd;
-    const login = [`Port ${live.port}`, `User ${live.user}`, `IdentityFile ${live.userKey}`];
-    const known = `UserKnownHostsFile ${live.knownHosts}`;
-    lab.write("ssh_config", `Host old-web1\nHostName 127.0.0.1\n${[...login, known].join("\n")}\n`);
+    lab.writeSshConfig("old-web1", "live1");
     lab.write("pointer", "copy\n");
     writeFileSync(join(lab.folder, "router.json"), JSON.stringify({ routing: BEFORE_SWITCH }));
     writeFileSync(mailerOf("live1"), "");

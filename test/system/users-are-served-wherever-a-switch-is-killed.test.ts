@@ -25,14 +25,7 @@ describe.skipIf(!possible || !Haproxy.available())("users of a farm", () => {
     haproxy = await Haproxy.start({ old: [old], new: [fresh] });
     router = await openRouter(haproxy.config, SITE);
     const at = { connect: `127.0.0.1:${haproxy.port}` };
-    const { port, user, userKey, knownHosts } = lab.box("live1").sshd;
-    const login = [
-      `Port ${port}`,
-      `User ${user}`,
-      `IdentityFile ${userKey}`,
-      `UserKnownHostsFile ${knownHosts}`,
-    ];
-    lab.write("ssh_config", `Host old-web1\nHostName 127.0.0.1\n${login.join("\n")}\n`);
+    lab.writeSshConfig("old-web1", "live1");
     writeFileSync(mailerOf("live1"), "");
     const mailer = `${lab.folder}/mailer-$(echo $SSH_CONNECTION | cut -d" " -f4)`;
     lab.describe({

@@ -42,13 +42,13 @@ export function rehearsalStep(context: FarmContext): Step {
       const start = performance.now();
       await mustAnswer([frontPageOf(context, live)], wayBackFails, signal);
       try {
-        await changeRouting(routers, { from: BEFORE_SWITCH, to: REHEARSAL, signal });
+        await changeRouting(routers, { from: BEFORE_SWITCH, to: REHEARSAL, signal }).catch(
+          (error: unknown) => {
+            signal.throwIfAborted();
+            throw wayBackFails(messageOf(error), error);
+          },
+        );
         await mustAnswer([frontPageOf(context, shadow)], wayBackFails, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        throw error instanceof DoppelError && error.code === "way-back-fails"
-          ? error
-          : wayBackFails(messageOf(error), error);
       } finally {
         await changeRouting(routers, { from: REHEARSAL, to: BEFORE_SWITCH });
       }
