@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import type { FarmDatabase } from "../farm/file/databases.ts";
 import { lossesOf } from "../farm/steps/databases/losses.ts";
 import { copyOf, lastRestore, requestRestore } from "../farm/steps/databases/restore.ts";
 import type { RestoreRequest } from "../farm/steps/databases/restores.ts";
@@ -39,7 +40,7 @@ async function restore(file: string, name: string, flags: RestoreFlags): Promise
 async function undo(opened: OpenFarm, name: string, flags: RestoreFlags): Promise<void> {
   const request = lastRestore(opened.context, opened.context.databases.find(name));
   const what = `what was written to ${name} since its restore is put aside`;
-  process.stderr.write(`${what}\n`);
+  process.stderr.write(`${what}\n${cutText([opened.context.databases.find(name)])}`);
   if (!flags.yes && !flags.dryRun) await confirm(name, what, interruptSignal());
   await runFarmFlow(opened, "databases restore", { restore: [request], undo: true }, flags);
 }
@@ -52,9 +53,20 @@ export async function askForRestore({ context }: OpenFarm, names: readonly strin
   const losses = await Promise.all(
     databases.map((database) => lossesOf(context, database, copyOf(context, database.name, flags.copy))),
   );
-  process.stderr.write(lossesText(losses));
+  process.stderr.write(lossesText(losses) + cutText(databases));
   const all = names.join(", ");
   if (!flags.yes && !flags.dryRun)
     await confirm(names.length === 1 ? all : "restore", `restore ${all}`, interruptSignal());
   return { requests, losses };
+}
+
+/** What a restore and its undoing do to those who are connected; only PostgreSQL cuts them off. */
+function cutText(databases: readonly FarmDatabase[]): string {
+  return databases
+    .filter(({ engine }) => engine === "postgres")
+    .map(
+      ({ name }) =>
+        `${name}: its sessions end in that moment; whoever uses it, old machine or shadow, has to connect again\n`,
+    )
+    .join("");
 }

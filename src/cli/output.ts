@@ -3,12 +3,15 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
 }
 
-/** Rows as columns; `right` names the columns that hold numbers. The first row is the heading. */
+/** A column is no wider than this for one cell's sake. */
+const WIDEST = 80;
+
+/** Rows as columns; `right` names the columns that hold numbers. The first row is the heading. A cell longer than others may be moves its row's rest. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, column) => {
-      widths[column] = Math.max(widths[column] ?? 0, cell.length);
+      widths[column] = Math.max(widths[column] ?? 0, Math.min(cell.length, WIDEST));
     });
   const isRight = widths.map((_, column) => right.includes(column));
   let text = "";

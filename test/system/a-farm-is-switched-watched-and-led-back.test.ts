@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
-import { Users, WebServer } from "../../fixtures/farm/web.ts";
+import { openTunnel, Users, WebServer } from "../../fixtures/farm/web.ts";
 import { SmallDisk } from "../../fixtures/small-disk.ts";
 import { AFTER_SWITCH, BEFORE_SWITCH, openRouter, WITHOUT_OLD } from "../../src/farm/routers/index.ts";
 import type { Router } from "../../src/farm/routers/router.ts";
@@ -293,7 +293,9 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
       stderr: expect.stringContaining("users have the new version: haproxy: live → old, shadow → new"),
     });
     await check();
-    await lab.json("switch");
+    const tunnel = await openTunnel(haproxy.port, SITE.live);
+    const inFlight = "has 1 request or tunnel";
+    expect((await lab.run("switch")).stderr).toContain(`haproxy still ${inFlight} on the old version: `);
     await using users = new Users(haproxy.port, SITE.live, 4, { paceMs: 5 });
     expect((await lab.run("clean", "--dry-run")).stdout).toMatch(
       /to do +lead both.*\n.*later +leave the old machine of web1 at 127.0.0.1 as it is: only detached/,
@@ -305,7 +307,13 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
       stderr: expect.stringContaining("[not-confirmed] - without a terminal say --yes"),
     });
     expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH });
-    await lab.json("clean", "--yes");
+    const refused = await lab.run("clean", "--yes");
+    expect(refused.code).toBe(3);
+    expect(refused.stderr).toContain(
+      `haproxy ${inFlight} in flight there [gate-closed] - the steps before it are done`,
+    );
+    tunnel.destroy();
+    await lab.json("resume");
     expect(await router.probe()).toMatchObject({ runtime: WITHOUT_OLD, persisted: WITHOUT_OLD });
     expect(await lab.run("rollback")).toMatchObject({
       code: 3,

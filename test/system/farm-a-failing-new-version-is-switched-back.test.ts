@@ -1,8 +1,7 @@
 import { request } from "node:http";
-import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
-import { Users, WebServer } from "../../fixtures/farm/web.ts";
+import { openTunnel, Users, WebServer } from "../../fixtures/farm/web.ts";
 import {
   AFTER_SWITCH,
   askFromOutside,
@@ -116,7 +115,7 @@ describe.skipIf(!Haproxy.available() && !process.env.CI)("a switched site", () =
   });
 
   it("lets tunnels and requests in flight end on the old version, and tells how many there are", async () => {
-    const tunnel = await openTunnel(haproxy.port);
+    const tunnel = await openTunnel(haproxy.port, SITE.live);
     const slow = ask({ path: "/slow?ms=700" });
     await expect.poll(async () => (await router.statistics()).sides.old.inFlight).toBe(2);
     await switchOver();
@@ -197,11 +196,3 @@ describe.skipIf(!Haproxy.available() && !process.env.CI)("a switched site", () =
     });
   }
 });
-
-async function openTunnel(port: number): Promise<Socket> {
-  const socket = connect(port, "127.0.0.1");
-  socket.write(`GET /tunnel HTTP/1.1\r\nHost: ${SITE.live}\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n`);
-  const head = String(await new Promise((resolve) => socket.once("data", resolve)));
-  expect(head).toContain("x-version: 1");
-  return socket;
-}

@@ -282,6 +282,8 @@ describe.skipIf(!possible || !PostgresServer.available() || !MariadbServer.avail
       expect(asked.stderr).toMatch(
         /orders: safe because additive: 3 rows written since the switch remain .*\norders: a restore loses \d+ minutes?: 3 rows/,
       );
+      expect(asked.stderr).toMatch(/^orders: its sessions end in that moment; /m);
+      expect(asked.stderr).not.toMatch(/^stock: its sessions/m);
       expect(asked.stderr).toContain("[not-confirmed]");
       expect(await rows(postgres, "orders")).toBe(203);
     });

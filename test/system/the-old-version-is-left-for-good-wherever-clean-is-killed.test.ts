@@ -66,6 +66,8 @@ for (const { kind, available, start } of KINDS) {
       await using users = new Users(program.port, SITE.live, 4, { paceMs: 20 });
       const plan = (await operator.run("clean", "--dry-run")).stdout;
       expect(plan).toMatch(/gate open +users have the new version/);
+      const flights = `no router has a request in flight there${kind === "nginx" ? "; nginx does not tell" : ""}`;
+      expect(plan).toContain(`gate open    nothing runs on the old version any more: ${flights}\n`);
       expect(plan).toMatch(
         /leave what was made of ledger as it is: 1 safety copy \(4 B\), the test copy \('databases clean' removes it\)/,
       );

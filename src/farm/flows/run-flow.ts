@@ -34,7 +34,7 @@ export async function runFlow(
       const gates = flow.gates
         .filter(({ beforeStage }) => beforeStage === index)
         .flatMap(({ gates }) => gates);
-      await passGates(gates, lease, run, signal);
+      await passGates(gates, { lease, run, before: index > 0, signal });
       await converge([stage], settings);
     }
   } catch (error) {

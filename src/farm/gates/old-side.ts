@@ -1,7 +1,8 @@
 import type { FarmContext } from "../context.ts";
 import type { FarmBox } from "../file/boxes.ts";
 import { CLEAN, foldJournal, isChange } from "../journal/state.ts";
-import { AFTER_SWITCH, drainSide, WITHOUT_OLD } from "../routers/index.ts";
+import { inFlightText } from "../routers/drain.ts";
+import { AFTER_SWITCH, WITHOUT_OLD } from "../routers/index.ts";
 import { describeState, type RouterState } from "../routers/router.ts";
 import { type Routing, sameRouting } from "../routers/routing.ts";
 import { OLD_MACHINE_STEP, oldDomain } from "../steps/old-machine.ts";
@@ -76,12 +77,12 @@ export function unusedGate({ routers, farm }: FarmContext): Gate {
     id: "unused",
     title: "nothing runs on the old version any more",
     look: async (signal) => {
-      const able = (await routers.open()).filter(({ abilities }) => abilities.has("drain"));
-      const { remaining } = await drainSide(able, "old", { timeoutMs: farm.spec.switch.drain, signal });
+      const { remaining, unknown } = await routers.drainOld(farm.spec.switch.drain, signal);
       const busy = remaining.filter(({ inFlight }) => inFlight > 0);
+      const others = unknown.map((router) => `; ${router} does not tell`).join("");
       return verdict(
-        "no router has a request in flight there",
-        busy.map(({ router, inFlight }) => `${router} has ${inFlight} requests or tunnels in flight there`),
+        `no router has a request in flight there${others}`,
+        busy.map(({ router, inFlight }) => `${router} has ${inFlightText(inFlight)} in flight there`),
       );
     },
   };

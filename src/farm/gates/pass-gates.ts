@@ -26,12 +26,13 @@ export async function lookAtGates(gates: readonly Gate[], signal: AbortSignal): 
   );
 }
 
-/** Looks at every gate, records what it found, and throws `gate-closed` (exit 3) naming all that are closed. */
+/**
+ * Looks at every gate, records what it found, and throws `gate-closed` (exit 3) naming all that are closed; it says whether steps came
+ * `before` them.
+ */
 export async function passGates(
   gates: readonly Gate[],
-  lease: FarmLease,
-  run: number,
-  signal: AbortSignal,
+  { lease, run, before, signal }: { lease: FarmLease; run: number; before: boolean; signal: AbortSignal },
 ): Promise<void> {
   const results = await lookAtGates(gates, signal);
   for (const { gate, passed, message } of results) lease.append({ kind: "gate", run, gate, passed, message });
@@ -39,7 +40,9 @@ export async function passGates(
   if (closed.length === 0) return;
   const reasons = closed.map(({ title, message }) => `${title}: ${message}`).join("; ");
   throw new DoppelError("gate-closed", reasons, {
-    hint: "nothing was changed; 'doppel farm plan' shows every gate",
+    hint: before
+      ? "the steps before it are done and stay; 'doppel farm resume' goes on from there"
+      : "nothing was changed; 'doppel farm plan' shows every gate",
     exitCode: EXIT.refused,
     details: { closed },
   });

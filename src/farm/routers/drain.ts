@@ -10,6 +10,11 @@ export interface DrainResult {
   waitedMs: number;
 }
 
+/** `1 request or tunnel`, `2 requests or tunnels`. */
+export function inFlightText(inFlight: number): string {
+  return inFlight === 1 ? "1 request or tunnel" : `${inFlight} requests or tunnels`;
+}
+
 const LOOK_MS = 100;
 
 /**

@@ -1,6 +1,7 @@
 import type { Farm } from "../file/load.ts";
 import type { FarmRouter } from "../file/routers.ts";
 import { RouterMachine } from "../machines/router-machine.ts";
+import { type DrainResult, drainSide } from "./drain.ts";
 import { openRouter, routerConfigOf, siteConfig } from "./index.ts";
 import type { Router, RouterState } from "./router.ts";
 
@@ -22,6 +23,14 @@ export class FarmRouters implements AsyncDisposable {
   /** What each of them does now, and what it would do after a restart. */
   async probe(signal: AbortSignal): Promise<RouterState[]> {
     return await Promise.all((await this.open()).map((router) => router.probe(signal)));
+  }
+
+  /** Waits until nothing runs on the old version any more, at most `timeoutMs`. `unknown`: routers that do not tell what they have in flight. */
+  async drainOld(timeoutMs: number, signal: AbortSignal): Promise<DrainResult & { unknown: string[] }> {
+    const routers = await this.open();
+    const able = routers.filter(({ abilities }) => abilities.has("drain"));
+    const unknown = routers.filter((router) => !able.includes(router)).map(({ name }) => name);
+    return { ...(await drainSide(able, "old", { timeoutMs, signal })), unknown };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

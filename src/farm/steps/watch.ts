@@ -3,7 +3,8 @@ import { DoppelError } from "../../errors.ts";
 import type { FarmContext } from "../context.ts";
 import type { Step } from "../engine/step.ts";
 import { type Json, json } from "../journal/entry.ts";
-import { AFTER_SWITCH, drainSide, measureBaseline, watchSwitch } from "../routers/index.ts";
+import { inFlightText } from "../routers/drain.ts";
+import { AFTER_SWITCH, measureBaseline, watchSwitch } from "../routers/index.ts";
 import type { Rates } from "../routers/watch/verdict.ts";
 import { afterSwitchStep } from "./after-switch.ts";
 import { firstUsers, hasOldVersion, leadBack } from "./routing.ts";
@@ -99,9 +100,13 @@ export function drainStep(context: FarmContext): Step {
     title: "wait until the old version's open requests have ended",
     inputs: { timeoutMs },
     look: async (signal) => {
-      const routers = (await context.routers.open()).filter(({ abilities }) => abilities.has("drain"));
-      const { drained, remaining, waitedMs } = await drainSide(routers, "old", { timeoutMs, signal });
-      return { drained, remaining: asJson(remaining), waitedMs: Math.round(waitedMs) };
+      const { drained, remaining, waitedMs, unknown } = await context.routers.drainOld(timeoutMs, signal);
+      for (const { router, inFlight } of remaining)
+        if (inFlight > 0)
+          context.tell(`${router} still has ${inFlightText(inFlight)} on the old version: they end there`);
+      for (const router of unknown)
+        context.tell(`${router} does not tell what it has on the old version: that ends there`);
+      return { drained, remaining: asJson(remaining), unknown, waitedMs: Math.round(waitedMs) };
     },
   });
 }

@@ -53,7 +53,10 @@ export function expandStep(
         if (!verdict) continue;
         const options = {
           limits: { lockTimeoutMs: database.lockTimeout, attempts: database.lockAttempts },
-          onEvent: (event: ExpandEvent) => context.tell(eventText(`${name}, ${file}`, event)),
+          onEvent: (event: ExpandEvent) => {
+            const text = eventText(`${name}, ${file}`, event);
+            if (text !== undefined) context.tell(text);
+          },
           between: async ({ line, statement }: StatementVerdict) =>
             await site?.expectWell(`before ${file}:${line}: ${statement}`, signal),
           signal,
@@ -113,11 +116,22 @@ function commandStep(
   });
 }
 
-function eventText(where: string, { step, statement, blockers = [] }: ExpandEvent): string {
+/** Undefined: it says nothing that was not said. */
+function eventText(where: string, { step, statement, blockers = [] }: ExpandEvent): string | undefined {
   const what = `${where}:${statement.line}: ${statement.statement}`;
-  if (step !== "waits") return `${step}: ${what}`;
   const who = blockers.length === 0 ? "" : `, which ${blockers.join("; ")} holds`;
-  return `waits for its lock${who}, lets others pass and tries again: ${what}`;
+  switch (step) {
+    case "begin":
+      return `runs: ${what}`;
+    case "ran":
+      return `ran: ${what}`;
+    case "already":
+      return `ran before: ${what}`;
+    case "waits":
+      return `waits for its lock${who}, lets others pass and tries again: ${what}`;
+    case "done":
+      return undefined;
+  }
 }
 
 function summary(statements: readonly ExpandedStatement[], digest: string) {
