@@ -40,6 +40,7 @@ const PAIRED = [
   "old-images-go-by-rules",
   "images-tell-what-changed-between-them",
   "the-old-version-is-left-for-good-wherever-clean-is-killed",
+  "preparations-come-to-the-same-end-wherever-they-are-killed",
   "only-one-side-does-what-must-be-done-once",
   "a-farm-shows-who-reaches-whom",
   "databases-of-other-kinds-are-handled-by-commands",

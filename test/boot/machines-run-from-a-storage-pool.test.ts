@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { startLibvirt } from "../../fixtures/libvirt.ts";
+import { Sshd } from "../../fixtures/sshd.ts";
 import { Doppel, must, possible, runCommand, Source } from "../system/doppel.ts";
 
 const USER_DATA = "#cloud-config\nhostname: shadow\n";
@@ -32,7 +33,7 @@ describe.skipIf(!possible)("a machine whose disks are in a storage pool", () => 
   });
 
   afterAll(async () => {
-    for (const vm of ["one", "two", "web1"].map((box) => `${name}-${box}`)) {
+    for (const vm of ["one", "two", "far", "web1"].map((box) => `${name}-${box}`)) {
       await runCommand("virsh", ["-c", "qemu:///system", "destroy", vm]);
       await runCommand("virsh", ["-c", "qemu:///system", "undefine", "--nvram", vm]);
     }
@@ -87,6 +88,27 @@ describe.skipIf(!possible)("a machine whose disks are in a storage pool", () => 
     await thaw("two");
     expect((await must("stat", "-c", "%i %Y", path)).trim()).toBe(before);
     await doppel.json("discard", `${name}-two`);
+  });
+
+  it("is placed, started, listed and discarded on a host whose libvirt is reached over SSH", async () => {
+    await using sshd = await Sshd.start();
+    const client = join(folder, "ssh-with-the-keys");
+    const options = `-i ${sshd.userKey} -o UserKnownHostsFile=${sshd.knownHosts} -o StrictHostKeyChecking=yes`;
+    writeFileSync(client, `#!/bin/sh\nexec ssh -F /dev/null ${options} "$@"\n`, { mode: 0o700 });
+    const uri = `qemu+ssh://${sshd.target}/system?command=${client}`;
+    const far = `${name}-far`;
+    const where = ["--connect", uri, "--pool", name, "--user-data", join(folder, "user-data")];
+    await doppel.json("thaw", "small", "--name", far, "--memory", "64M", "--network", "default", ...where);
+    expect((await volumes()).filter((volume) => volume.startsWith(far)).sort()).toEqual([
+      `${far}-0.qcow2`,
+      `${far}-seed.iso`,
+    ]);
+    expect((await virsh("domstate", far)).trim()).toBe("running");
+    const vms = (await doppel.json("vms")) as unknown as unknown[];
+    expect(vms).toContainEqual(expect.objectContaining({ name: far, state: "running" }));
+    await doppel.json("discard", far);
+    expect((await volumes()).filter((volume) => volume.startsWith(far))).toEqual([]);
+    expect((await virsh("list", "--all", "--name")).split("\n")).not.toContain(far);
   });
 
   it("is refused for a pool that is not there, and needs one on another host", async () => {

@@ -1,10 +1,10 @@
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { syncFolder, temporaryName } from "../../durable-file.ts";
+import { temporaryName } from "../../durable-file.ts";
 import { DoppelError, EXIT, wrapError } from "../../errors.ts";
 import { refuseExisting } from "../../output-file.ts";
 import { runProgram } from "../../run-program.ts";
-import { digestFile, syncFile } from "./copy-file.ts";
+import { digestFile, publishCopy, syncFile } from "./copy-file.ts";
 
 /** How a database of another kind is handled: programs of the user's, each with its words, run without a shell. */
 export interface DatabaseCommands {
@@ -51,12 +51,12 @@ export async function safetyCopyByCommand(
     await syncFile(temporary);
     const copy = { file, ...(await digestFile(temporary)), seconds: secondsSince(started) };
     if (options.rehearse === false) {
-      await publish(temporary, file);
+      await publishCopy(temporary, file);
       return copy;
     }
     const rehearsing = performance.now();
     await run(commands, "rehearse", { DOPPEL_COPY_FILE: temporary }, options.signal);
-    await publish(temporary, file);
+    await publishCopy(temporary, file);
     return { ...copy, rehearsal: { seconds: secondsSince(rehearsing) } };
   } catch (error) {
     await rm(temporary, { force: true });
@@ -107,11 +107,6 @@ async function run(
   await runProgram(program, args, options).catch((error: unknown) => {
     throw wrapError(error, "program-failed", `the command '${step}' of the database failed`);
   });
-}
-
-async function publish(temporary: string, file: string): Promise<void> {
-  await rename(temporary, file);
-  await syncFolder(dirname(file));
 }
 
 function secondsSince(started: number): number {

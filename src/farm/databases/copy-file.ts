@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { chmod, open } from "node:fs/promises";
+import { chmod, open, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { syncFolder } from "../../durable-file.ts";
 
 /** Reads a file once for its size and its SHA-256. */
 export async function digestFile(file: string): Promise<{ bytes: number; sha256: string }> {
@@ -22,4 +24,10 @@ export async function syncFile(file: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Gives a copy that is whole its name, durably. */
+export async function publishCopy(temporary: string, file: string): Promise<void> {
+  await rename(temporary, file);
+  await syncFolder(dirname(file));
 }

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { open, rename, rm, stat } from "node:fs/promises";
+import { open, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { makePrivateFolder, syncFolder, temporaryName } from "../../durable-file.ts";
+import { makePrivateFolder, temporaryName } from "../../durable-file.ts";
 import { DoppelError, EXIT } from "../../errors.ts";
 import { refuseExisting } from "../../output-file.ts";
 import type { Activity } from "./activity.ts";
 import { type DatabaseAddress, describeAddress, withDatabase } from "./address.ts";
-import { digestFile } from "./copy-file.ts";
+import { digestFile, publishCopy } from "./copy-file.ts";
 import type { DatabaseContents, DatabaseEngine } from "./engine.ts";
 import { engineOf } from "./engines.ts";
 
@@ -45,7 +45,8 @@ export interface SafetyCopyOptions {
 }
 
 /**
- * Writes a native dump, durably, with its SHA-256, and tries to restore it. `file` must not exist (`file-exists`).
+ * Writes a native dump, durably, with its SHA-256, and tries to restore it; only then it has the name of a copy. `file` must not
+ * exist (`file-exists`).
  *
  * Throws `copy-differs` (exit 4) when what the rehearsal restored is not what was dumped, and ENOSPC; a dump that failed, or
  * whose rehearsal did, is removed.
@@ -60,29 +61,29 @@ export async function makeSafetyCopy(
   const engine = engineOf(address);
   const facts = await engine.facts(address);
   const activity = await engine.activity(address);
-  const started = performance.now();
-  const contents = await dumpDurably(engine, address, file, options.signal);
-  const seconds = secondsSince(started);
-  const { bytes, sha256 } = await digestFile(file);
-  const copy: SafetyCopy = {
-    engine: address.engine,
-    identity: facts.identity,
-    database: address.database,
-    serverVersion: facts.version,
-    file,
-    bytes,
-    sha256,
-    seconds,
-    activity,
-    rows: Object.fromEntries(
-      Object.entries(contents.rows).map(([table, count]) => [table, Number.isNaN(count) ? null : count]),
-    ),
-  };
-  if (options.rehearse === false) return copy;
+  const temporary = temporaryName(file);
   try {
-    return { ...copy, rehearsal: await rehearse(engine, address, copy, contents, options) };
+    const started = performance.now();
+    const contents = await dumpPrivately(engine, address, temporary, options.signal);
+    const copy: SafetyCopy = {
+      engine: address.engine,
+      identity: facts.identity,
+      database: address.database,
+      serverVersion: facts.version,
+      file,
+      seconds: secondsSince(started),
+      ...(await digestFile(temporary)),
+      activity,
+      rows: Object.fromEntries(
+        Object.entries(contents.rows).map(([table, count]) => [table, Number.isNaN(count) ? null : count]),
+      ),
+    };
+    if (options.rehearse !== false)
+      copy.rehearsal = await rehearse(engine, address, temporary, contents, options);
+    await publishCopy(temporary, file);
+    return copy;
   } catch (error) {
-    await rm(file, { force: true });
+    await rm(temporary, { force: true });
     throw error;
   }
 }
@@ -106,23 +107,17 @@ export function besideName(database: string, purpose: string): string {
   return `${database.slice(0, LONGEST - end.length)}${end}`;
 }
 
-async function dumpDurably(
+async function dumpPrivately(
   engine: DatabaseEngine,
   address: DatabaseAddress,
   file: string,
   signal?: AbortSignal,
 ): Promise<DatabaseContents> {
-  const temporary = temporaryName(file);
-  const handle = await open(temporary, "wx", 0o600);
+  const handle = await open(file, "wx", 0o600);
   try {
-    const contents = await engine.dump(address, temporary, signal);
+    const contents = await engine.dump(address, file, signal);
     await handle.sync();
-    await rename(temporary, file);
-    await syncFolder(dirname(file));
     return contents;
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
   } finally {
     await handle.close();
   }
@@ -131,7 +126,7 @@ async function dumpDurably(
 async function rehearse(
   engine: DatabaseEngine,
   address: DatabaseAddress,
-  copy: SafetyCopy,
+  file: string,
   dumped: DatabaseContents,
   { scratch = besideName(address.database, "rehearsal"), signal }: SafetyCopyOptions,
 ): Promise<Rehearsal> {
@@ -140,7 +135,7 @@ async function rehearse(
   await engine.create(address, scratch);
   try {
     const target = withDatabase(address, scratch);
-    await engine.load(target, copy.file, signal);
+    await engine.load(target, file, signal);
     const restored = await engine.contents(target);
     compareContents(address, dumped, restored);
     const counts = Object.values(restored.rows);

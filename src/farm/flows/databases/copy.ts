@@ -1,8 +1,12 @@
 import type { FarmContext } from "../../context.ts";
 import type { Step } from "../../engine/step.ts";
 import { canDo, type FarmDatabase } from "../../file/databases.ts";
-import type { Json } from "../../journal/entry.ts";
-import { type SafetyCopyDemands, safetyCopyStep } from "../../steps/databases/safety-copy.ts";
+import { type Json, membersOf } from "../../journal/entry.ts";
+import {
+  type SafetyCopyDemands,
+  safetyCopyStep,
+  unfinishedCopyStep,
+} from "../../steps/databases/safety-copy.ts";
 import { testCopyStep } from "../../steps/databases/test-copy.ts";
 import type { FarmFlow } from "../flow.ts";
 import { chosenDatabases, copyArguments, kept } from "./arguments.ts";
@@ -12,7 +16,10 @@ export async function copyFlow(context: FarmContext, args: Json): Promise<FarmFl
   const { databases: names, rehearse, maxAgeMs } = copyArguments.parse(args);
   const demands = { rehearse, maxAgeMs: maxAgeMs ?? context.farm.spec.gates.copies };
   const lanes = await Promise.all(
-    chosenDatabases(context, names).map((database) => copyLane(context, database, demands)),
+    chosenDatabases(context, names).map(async (database) => [
+      ...(await copyLane(context, database, demands)),
+      ...(membersOf(args).undo === true ? [unfinishedCopyStep(context, database)] : []),
+    ]),
   );
   return {
     name: "databases copy",

@@ -8,25 +8,16 @@ import type { Step } from "../../engine/step.ts";
 import type { FarmDatabase, SqlDatabase } from "../../file/databases.ts";
 import { type LeftDatabase, leftByRestores, leftOf, leftText, removeCopyId } from "./left.ts";
 import { placesOf } from "./places.ts";
-import { isOurCopy, type RecordedCopy, safetyCopies, stepOf } from "./records.ts";
+import { isOurCopy, type RecordedCopy, safetyCopies } from "./records.ts";
 import { dropId } from "./restores.ts";
-import { rehearsalName } from "./safety-copy.ts";
 import { testCopyId } from "./test-copy.ts";
 
-/** Drops what restores and rehearsals of a database have left, one step each, so that a plan names every one and what is in it. */
-export async function dropSteps(context: FarmContext, database: FarmDatabase): Promise<Step[]> {
+/** Drops what restores of a database have left, one step each, so that a plan names every one and what is in it. */
+export function dropSteps(context: FarmContext, database: FarmDatabase): Step[] {
   if (database.engine === "commands") return [];
-  const { name } = database;
-  const entries = context.journal.entries();
-  const left = leftByRestores(entries, name);
-  const copying = entries.findLast(
-    ({ event }) => "step" in event && event.step === stepOf(name, "safety-copy"),
+  return leftByRestores(context.journal.entries(), database.name).map((one) =>
+    dropStep(context, database, one),
   );
-  if (copying?.event.kind === "step-started") {
-    const scratch = rehearsalName(context.farm.spec.name, name, await context.databases.live(database));
-    left.push({ name: scratch, holds: "a safety copy whose rehearsal was cut off" });
-  }
-  return left.map((one) => dropStep(context, database, one));
 }
 
 function dropStep({ databases }: FarmContext, database: SqlDatabase, { name, holds }: LeftDatabase): Step {

@@ -3,7 +3,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TEMPORARY_NAME } from "../../../durable-file.ts";
 import type { FarmContext } from "../../context.ts";
-import type { DatabaseAddress } from "../../databases/address.ts";
+import { type DatabaseAddress, withDatabase } from "../../databases/address.ts";
 import { safetyCopyByCommand } from "../../databases/commands.ts";
 import { engineOf } from "../../databases/engines.ts";
 import { makeSafetyCopy } from "../../databases/safety-copy.ts";
@@ -27,6 +27,7 @@ export function safetyCopyStep(
 ): Step {
   const { name } = database;
   const folder = folderOf(context, database);
+  const prefix = prefixOf(context, database);
   let made: Json | undefined;
   return {
     id: stepOf(name, "safety-copy"),
@@ -42,11 +43,40 @@ export function safetyCopyStep(
       return wrong === undefined ? { state: "done", result: copy.result } : { state: "absent" };
     },
     run: async (signal) => {
-      const prefix = `${context.farm.spec.name}-${name}-`;
-      await removeLeftovers(folder, prefix);
+      for (const file of await leftovers(folder, prefix)) await rm(file, { force: true });
       const file = join(folder, `${prefix}${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.dump`);
       made = json.parse(await write(context, database, file, rehearse, signal));
       return made;
+    },
+  };
+}
+
+/** What a safety copy that was cut off has left is taken away by its undo: what was dumped, and where its restore was rehearsed. */
+export function unfinishedCopyStep(context: FarmContext, database: FarmDatabase): Step {
+  const { name } = database;
+  const folder = folderOf(context, database);
+  const files = () => leftovers(folder, prefixOf(context, database));
+  const rehearsal = async () => {
+    if (database.engine === "commands") return undefined;
+    const live = await context.databases.live(database);
+    const scratch = rehearsalName(context.farm.spec.name, name, live);
+    return (await engineOf(live).exists(withDatabase(live, scratch))) ? { live, scratch } : undefined;
+  };
+  return {
+    id: stepOf(name, "unfinished-copy"),
+    title: `leave what a safety copy of ${name} that is cut off has written`,
+    inputs: { folder },
+    undoes: "takes it away",
+    undoTitle: `take away what a safety copy of ${name} that was cut off has left`,
+    probe: async () => {
+      const left = [...(await files()), ...((await rehearsal()) ? ["its rehearsal"] : [])];
+      return left.length > 0 ? { state: "partial", why: `${left.join(", ")} is there` } : { state: "absent" };
+    },
+    run: async () => null,
+    undo: async () => {
+      const found = await rehearsal();
+      if (found) await engineOf(found.live).drop(found.live, found.scratch);
+      for (const file of await files()) await rm(file, { force: true });
     },
   };
 }
@@ -98,9 +128,14 @@ function folderOf({ farm, store }: FarmContext, { name, safetyCopies }: FarmData
     : farm.resolve(safetyCopies);
 }
 
+function prefixOf({ farm }: FarmContext, { name }: FarmDatabase): string {
+  return `${farm.spec.name}-${name}-`;
+}
+
 /** What a copy that was killed had written. Whoever makes copies holds the farm's lease, so that nobody writes it now. */
-async function removeLeftovers(folder: string, prefix: string): Promise<void> {
+async function leftovers(folder: string, prefix: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
-  for (const name of names)
-    if (name.startsWith(prefix) && TEMPORARY_NAME.test(name)) await rm(join(folder, name), { force: true });
+  return names
+    .filter((name) => name.startsWith(prefix) && TEMPORARY_NAME.test(name))
+    .map((name) => join(folder, name));
 }
