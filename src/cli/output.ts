@@ -6,7 +6,10 @@ export function printJson(value: unknown): void {
 /** A column is no wider than this for one cell's sake. */
 const WIDEST = 80;
 
-/** Rows as columns; `right` names the columns that hold numbers. The first row is the heading. A cell longer than others may be moves its row's rest. */
+/**
+ * Rows as columns; `right` names the columns that hold numbers. The first row is the heading. A cell that is longer than a column may
+ * be moves the rest of its own row.
+ */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths: number[] = [];
   for (const row of rows)

@@ -25,7 +25,10 @@ export class FarmRouters implements AsyncDisposable {
     return await Promise.all((await this.open()).map((router) => router.probe(signal)));
   }
 
-  /** Waits until nothing runs on the old version any more, at most `timeoutMs`. `unknown`: routers that do not tell what they have in flight. */
+  /**
+   * Waits until nothing runs on the old version any more, at most `timeoutMs`. `unknown`: routers that do not tell what they have
+   * in flight.
+   */
   async drainOld(timeoutMs: number, signal: AbortSignal): Promise<DrainResult & { unknown: string[] }> {
     const routers = await this.open();
     const able = routers.filter(({ abilities }) => abilities.has("drain"));

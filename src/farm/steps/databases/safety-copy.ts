@@ -44,7 +44,7 @@ export function safetyCopyStep(
     },
     run: async (signal) => {
       for (const file of await leftovers(folder, prefix)) await rm(file, { force: true });
-      const file = join(folder, `${prefix}${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.dump`);
+      const file = join(folder, `${prefix}${stampedName()}`);
       made = json.parse(await write(context, database, file, rehearse, signal));
       return made;
     },
@@ -132,10 +132,19 @@ function prefixOf({ farm }: FarmContext, { name }: FarmDatabase): string {
   return `${farm.spec.name}-${name}-`;
 }
 
-/** What a copy that was killed had written. Whoever makes copies holds the farm's lease, so that nobody writes it now. */
-async function leftovers(folder: string, prefix: string): Promise<string[]> {
+/** `20261130T142435Z.dump`, after the prefix. */
+function stampedName(): string {
+  return `${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.dump`;
+}
+
+/**
+ * What copies that were killed have written. Whoever makes copies holds the farm's lease, so that nobody writes it now; those of
+ * another database whose name begins with this one's are not meant.
+ */
+export async function leftovers(folder: string, prefix: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
   return names
-    .filter((name) => name.startsWith(prefix) && TEMPORARY_NAME.test(name))
+    .filter((name) => name.startsWith(prefix) && /^\d{8}T\d{6}Z\.dump\.tmp-/.test(name.slice(prefix.length)))
+    .filter((name) => TEMPORARY_NAME.test(name))
     .map((name) => join(folder, name));
 }
