@@ -38,9 +38,10 @@ async function restore(file: string, name: string, flags: RestoreFlags): Promise
 }
 
 async function undo(opened: OpenFarm, name: string, flags: RestoreFlags): Promise<void> {
-  const request = lastRestore(opened.context, opened.context.databases.find(name));
+  const database = opened.context.databases.find(name);
+  const request = lastRestore(opened.context, database);
   const what = `what was written to ${name} since its restore is put aside`;
-  process.stderr.write(`${what}\n${cutText([opened.context.databases.find(name)])}`);
+  process.stderr.write(`${what}\n${cutText([database])}`);
   if (!flags.yes && !flags.dryRun) await confirm(name, what, interruptSignal());
   await runFarmFlow(opened, "databases restore", { restore: [request], undo: true }, flags);
 }

@@ -34,6 +34,11 @@ export class Operator implements AsyncDisposable {
     throw new Error(`${command} ${words.join(" ")}: ${JSON.stringify(ended)}`);
   }
 
+  /** The command that was cut off and not gone on with, as `status` tells it; null when there is none. */
+  async unfinished(): Promise<unknown> {
+    return JSON.parse((await this.run("status", "--json")).stdout).unfinished;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const child of [this.#process, this.#next]) {
       const exited = once(child, "exit");

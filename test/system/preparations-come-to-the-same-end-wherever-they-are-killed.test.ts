@@ -83,9 +83,7 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
     return moments;
   }
 
-  const unfinished = async () => JSON.parse((await operator.run("status", "--json")).stdout).unfinished;
-
-  async function using<T>(name: string, act: (sql: Sql) => Promise<T>): Promise<T> {
+  async function onDatabase<T>(name: string, act: (sql: Sql) => Promise<T>): Promise<T> {
     const sql = await sqlOf(postgres, name);
     return await act(sql).finally(() => sql.end());
   }
@@ -101,11 +99,10 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
       async (killed) => {
         await operator.run("resume");
         const seen = {
-          ...{ config: readFileSync(lab.at("etc/app.conf"), "utf8"), unfinished: await unfinished() },
-          ...{
-            installed: readFileSync(lab.at("installed"), "utf8"),
-            runs: existsSync(lab.at("scheduler-runs")),
-          },
+          config: readFileSync(lab.at("etc/app.conf"), "utf8"),
+          installed: readFileSync(lab.at("installed"), "utf8"),
+          runs: existsSync(lab.at("scheduler-runs")),
+          unfinished: await operator.unfinished(),
         };
         expect([killed, seen]).toEqual([
           killed,
@@ -130,12 +127,12 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
     const moments = await killedEverywhere(["databases copy"], nothing, async (killed) => {
       await operator.run("resume");
       expect([killed, (await made()).sort()]).toEqual([killed, ["orders", TEST_COPY]]);
-      expect([killed, files().length, await unfinished()]).toEqual([killed, 1, null]);
+      expect([killed, files().length, await operator.unfinished()]).toEqual([killed, 1, null]);
     });
     expect(moments).toContain("after the dump was loaded");
     await killedEverywhere(["databases copy"], nothing, async (killed) => {
       await undone();
-      expect([killed, await made(), await unfinished()]).toEqual([killed, ["orders"], null]);
+      expect([killed, await made(), await operator.unfinished()]).toEqual([killed, ["orders"], null]);
       // A safety copy that came to its end stays.
       expect([killed, files().filter((name) => !name.endsWith(".dump"))]).toEqual([killed, []]);
     });
@@ -144,7 +141,7 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
 
   it("is a database that is expanded once, on its copy and live, by a resume after a kill at each entry of the journal", async () => {
     const columns = (name: string) =>
-      using(name, (sql) =>
+      onDatabase(name, (sql) =>
         sql(
           "SELECT 1 FROM information_schema.columns WHERE column_name = 'nickname' AND table_name = 'accounts'",
         ),
@@ -153,7 +150,7 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
       ["databases expand", "orders"],
       async () => {
         for (const name of ["orders", TEST_COPY])
-          await using(name, (sql) =>
+          await onDatabase(name, (sql) =>
             sql(
               "DROP TABLE IF EXISTS notes, doppel_migrations; ALTER TABLE accounts DROP COLUMN IF EXISTS nickname",
             ),
@@ -162,7 +159,7 @@ describe.skipIf(!possible || !PostgresServer.available())("what is prepared befo
       async (killed) => {
         await operator.run("resume");
         const expanded = await Promise.all(["orders", TEST_COPY].map(columns));
-        expect([killed, expanded.map(({ length }) => length), await unfinished()]).toEqual([
+        expect([killed, expanded.map(({ length }) => length), await operator.unfinished()]).toEqual([
           killed,
           [1, 1],
           null,

@@ -52,7 +52,6 @@ describe.skipIf(!possible)("pointing shadows to a database", () => {
   const pointerOf = (box: string) => join(lab.folder, `uses-${lab.box(box).sshd.port}`);
   const used = () => BOXES.map((box) => readFileSync(pointerOf(box), "utf8").trim());
   const point = (to: string) => ["databases point", "ledger", "--to", to] as const;
-  const unfinished = async () => JSON.parse((await operator.run("status", "--json")).stdout).unfinished;
 
   it("goes on by a resume, or the other way, after a kill at each entry of the journal; no shadow is in between", async () => {
     const moments: string[] = [];
@@ -64,11 +63,11 @@ describe.skipIf(!possible)("pointing shadows to a database", () => {
       const killed = await operator.killedAt(moment, ...point(to));
       expect([killed, used().every((what) => ["live", "copy"].includes(what))]).toEqual([killed, true]);
       if (killed !== undefined) await operator.run("resume");
-      expect([killed, used(), await unfinished()]).toEqual([killed, [to, to], null]);
+      expect([killed, used(), await operator.unfinished()]).toEqual([killed, [to, to], null]);
       const cut = await operator.killedAt(moment, ...point(from));
       // Not a resume: who changes his mind says where to.
       await operator.run(...point(to));
-      expect([cut, used(), await unfinished()]).toEqual([cut, [to, to], null]);
+      expect([cut, used(), await operator.unfinished()]).toEqual([cut, [to, to], null]);
       if (killed === undefined && cut === undefined) last = moment;
       moments.push(...[killed, cut].filter((name) => name !== undefined));
     }

@@ -80,8 +80,7 @@ for (const { kind, available, start } of KINDS) {
         }
         const state = { runtime: WITHOUT_OLD, persisted: WITHOUT_OLD };
         expect([killed, await router.probe()]).toEqual([killed, expect.objectContaining(state)]);
-        const unfinished = JSON.parse((await operator.run("status", "--json")).stdout).unfinished;
-        expect([killed, unfinished]).toEqual([killed, null]);
+        expect([killed, await operator.unfinished()]).toEqual([killed, null]);
         // As before it, for the next kill.
         if (killed !== undefined) await changeRouting([router], { from: WITHOUT_OLD, to: AFTER_SWITCH });
       }

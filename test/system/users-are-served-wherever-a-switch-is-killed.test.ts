@@ -113,7 +113,7 @@ describe.skipIf(!possible || !Haproxy.available())("users of a farm", () => {
       ]),
     );
     expect(moments.rollback).toEqual(expect.arrayContaining(changed));
-    expect(JSON.parse((await operator.run("status", "--json")).stdout).unfinished).toBeNull();
+    expect(await operator.unfinished()).toBeNull();
     process.stderr.write(
       `${moments.switch.length} moments of a switch, ${moments.rollback.length} of a rollback\n`,
     );

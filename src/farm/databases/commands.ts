@@ -1,6 +1,6 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { temporaryName } from "../../durable-file.ts";
+import { makePrivateFolder, temporaryName } from "../../durable-file.ts";
 import { DoppelError, EXIT, wrapError } from "../../errors.ts";
 import { refuseExisting } from "../../output-file.ts";
 import { runProgram } from "../../run-program.ts";
@@ -43,21 +43,24 @@ export async function safetyCopyByCommand(
   options: { rehearse?: boolean; signal?: AbortSignal } = {},
 ): Promise<CommandCopy> {
   await refuseExisting(file, false);
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await makePrivateFolder(dirname(file));
   const temporary = temporaryName(file);
   const started = performance.now();
   try {
     await run(commands, "safetyCopy", { DOPPEL_COPY_FILE: temporary }, options.signal);
     await syncFile(temporary);
-    const copy = { file, ...(await digestFile(temporary)), seconds: secondsSince(started) };
-    if (options.rehearse === false) {
-      await publishCopy(temporary, file);
-      return copy;
+    const copy: CommandCopy = {
+      file,
+      ...(await digestFile(temporary)),
+      seconds: secondsSince(started),
+    };
+    if (options.rehearse !== false) {
+      const rehearsing = performance.now();
+      await run(commands, "rehearse", { DOPPEL_COPY_FILE: temporary }, options.signal);
+      copy.rehearsal = { seconds: secondsSince(rehearsing) };
     }
-    const rehearsing = performance.now();
-    await run(commands, "rehearse", { DOPPEL_COPY_FILE: temporary }, options.signal);
     await publishCopy(temporary, file);
-    return { ...copy, rehearsal: { seconds: secondsSince(rehearsing) } };
+    return copy;
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;

@@ -10,12 +10,12 @@ export interface DrainResult {
   waitedMs: number;
 }
 
+const LOOK_MS = 100;
+
 /** `1 request or tunnel`, `2 requests or tunnels`. */
 export function inFlightText(inFlight: number): string {
   return inFlight === 1 ? "1 request or tunnel" : `${inFlight} requests or tunnels`;
 }
-
-const LOOK_MS = 100;
 
 /**
  * Waits until what runs on a side has ended, at most `timeoutMs`. Nothing is cut: who still uses a tunnel then keeps it.

@@ -43,7 +43,7 @@ export function safetyCopyStep(
       return wrong === undefined ? { state: "done", result: copy.result } : { state: "absent" };
     },
     run: async (signal) => {
-      for (const file of await leftovers(folder, prefix)) await rm(file, { force: true });
+      await removeAll(await leftovers(folder, prefix));
       const file = join(folder, `${prefix}${stampedName()}`);
       made = json.parse(await write(context, database, file, rehearse, signal));
       return made;
@@ -76,7 +76,7 @@ export function unfinishedCopyStep(context: FarmContext, database: FarmDatabase)
     undo: async () => {
       const found = await rehearsal();
       if (found) await engineOf(found.live).drop(found.live, found.scratch);
-      for (const file of await files()) await rm(file, { force: true });
+      await removeAll(await files());
     },
   };
 }
@@ -126,6 +126,10 @@ function folderOf({ farm, store }: FarmContext, { name, safetyCopies }: FarmData
   return safetyCopies === undefined
     ? join(store.home, "farms", farm.spec.name, name)
     : farm.resolve(safetyCopies);
+}
+
+async function removeAll(files: readonly string[]): Promise<void> {
+  for (const file of files) await rm(file, { force: true });
 }
 
 function prefixOf({ farm }: FarmContext, { name }: FarmDatabase): string {
