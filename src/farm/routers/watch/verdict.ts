@@ -80,15 +80,11 @@ export function judge(baseline: Rates, intervals: readonly Interval[], limits: L
   const allowed = baseline.errorRate + limits.errorRateAbove;
   const certain = errors >= limits.certainErrors && now.errorRate > 0.5;
   if ((enough || certain) && now.errorRate > allowed) {
-    return failing(
-      `${percent(now.errorRate)} of ${now.requests} requests failed, ${percent(allowed)} are allowed`,
-    );
+    return failing(tooMany(now.errorRate, `${now.requests} requests failed`, allowed));
   }
   const allowed4xx = baseline.clientErrorRate + limits.clientErrorRateAbove;
   if (enough && now.clientErrorRate > allowed4xx) {
-    return failing(
-      `${percent(now.clientErrorRate)} of ${now.requests} responses are of status 4xx, ${percent(allowed4xx)} are allowed`,
-    );
+    return failing(tooMany(now.clientErrorRate, `${now.requests} responses are of status 4xx`, allowed4xx));
   }
   const slow = slowness(baseline, now, limits);
   if (enough && slow !== undefined) return failing(slow);
@@ -132,6 +128,12 @@ export function describeRates({ errorRate, requests, responseMs }: Rates): strin
   return `${percent(errorRate)} of ${requests} requests failed${time}`;
 }
 
-function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
+/** With as many digits as tell the two shares apart. */
+function tooMany(share: number, ofWhat: string, allowed: number): string {
+  const digits = [1, 2, 3].find((count) => percent(share, count) !== percent(allowed, count));
+  return `${percent(share, digits)} of ${ofWhat}, ${percent(allowed, digits)} are allowed`;
+}
+
+function percent(share: number, digits = 1): string {
+  return `${(share * 100).toFixed(digits)} %`;
 }

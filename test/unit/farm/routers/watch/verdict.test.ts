@@ -26,6 +26,12 @@ describe("a verdict", () => {
     });
   });
 
+  it("has as many digits as tell a share from what is allowed", () => {
+    expect(verdictOf({ requests: 995, errors: 30 }).because).toBe(
+      "3.02 % of 995 requests failed, 3.00 % are allowed",
+    );
+  });
+
   it("needs requests, unless hardly any succeeds", () => {
     expect(verdictOf({ requests: 19, errors: 4 })).toEqual({ is: "undecided", because: "only 19 requests" });
     expect(verdictOf({ requests: 5, errors: 5 }).is).toBe("failing");
