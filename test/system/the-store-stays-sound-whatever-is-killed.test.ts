@@ -229,9 +229,9 @@ describe.skipIf(!possible || !Registry.available())(`a store of whose commands $
     for (let round = 0; killed < KILLS || spared().length > 0; round++) {
       expect(round, `rounds; no kill has met ${spared()}`).toBeLessThan(KILLS + 100);
       await refill(round);
-      const choices = killed < KILLS ? CHOICES : spared();
-      if (killed >= KILLS)
-        for (const needed of choices.flatMap((name) => NEEDED[name] ?? [])) await start(needed, 0, {}).ended;
+      const last = killed < KILLS ? [] : spared();
+      for (const needed of last.flatMap((name) => NEEDED[name] ?? [])) await start(needed, 0, {}).ended;
+      const choices = last.length > 0 ? last : CHOICES;
       const running = Array.from({ length: AT_ONCE }, (_, index) => {
         const name = choices[below(choices.length)] ?? "";
         const at = String(1 + below(steps[name] ?? 1));
