@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parse } from "yaml";
 import { Haproxy, SITE } from "../../fixtures/farm/haproxy.ts";
 import { openTunnel, Users, WebServer } from "../../fixtures/farm/web.ts";
 import { SmallDisk } from "../../fixtures/small-disk.ts";
@@ -11,6 +12,11 @@ import { FarmLab, sshSettings } from "./farm-lab.ts";
 
 /** What the way back is called while it is done. */
 const BACK = "give the site's users the old version again";
+
+/** What is looked at of a pipeline. */
+interface Workflow {
+  jobs: Record<string, { steps: { run?: string; if?: string }[] }>;
+}
 
 const WATCH = { watch: "2s", drain: "2s" };
 
@@ -282,6 +288,26 @@ describe.skipIf(!possible || !Haproxy.available())("a farm", () => {
       "begins: give the site's users the new version",
     );
     expect(readFileSync(join(results, "checks.xml"), "utf8")).toContain('failures="0"');
+    await lab.json("rollback");
+  });
+
+  it("is upgraded by the jobs of the other example, whose steps are run as GitHub's runner does", async () => {
+    describeFarm();
+    const { jobs } = parse(readFileSync(join(packageRoot, "docs/examples/upgrade.yml"), "utf8")) as Workflow;
+    const steps = ["shadows", "switch"].flatMap((job) => jobs[job]?.steps ?? []);
+    // No registry is here, and nobody cancels it.
+    const lines = steps.flatMap(({ run, if: when }) => (run && when !== "cancelled()" ? [run] : []));
+    expect(lines[0]).toBe('doppel pull "$IMAGE"');
+    const script = ['cd "$FOLDER"', ...lines.slice(1)].join("\n");
+    const { code, stderr } = await runCommand("bash", ["-e", "-c", script], {
+      PATH: `${packageRoot}/bin:${process.env.PATH}`,
+      DOPPEL_HOME: lab.doppel.home,
+      ...{ FOLDER: lab.folder, FARM: "farm.yaml", DATABASES: "" },
+    });
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(await router.probe()).toMatchObject({ runtime: AFTER_SWITCH, persisted: AFTER_SWITCH });
+    expect(readFileSync(join(lab.folder, "checks.xml"), "utf8")).toContain('failures="0"');
+    expect(readFileSync(join(lab.folder, "audit.md"), "utf8")).toContain("begins: watch the new version");
     await lab.json("rollback");
   });
 
